@@ -1,0 +1,1 @@
+"""The nightly job: Spark and storage, one stage a file; ``jobs/nightly.py`` is the contents."""

@@ -1,0 +1,142 @@
+"""The commands behind ``./spark-submit.sh``.
+
+Each imports what it needs when it runs, so that the quick ones stay quick.
+"""
+
+import logging
+import sys
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobs.errors import ConfigError, JobError
+
+if TYPE_CHECKING:
+    from jobs.config import Config
+
+_DEFAULT_CONFIG = Path(__file__).parent.parent / "conf" / "sample.toml"
+
+
+def _exits_with_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn a JobError into one line on stderr and its exit code."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except JobError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(error.exit_code)
+
+    return run
+
+
+def _config_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--config`` and ``--set``, as in every command that reads settings."""
+    command = click.option(
+        "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override a setting."
+    )(command)
+    return click.option(
+        "--config",
+        "config_file",
+        type=click.Path(path_type=Path),
+        default=_DEFAULT_CONFIG,
+        help="Settings, a TOML file.  [default: the built-in sample's]",
+    )(command)
+
+
+def _nightly_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    command = click.option(
+        "--run-date", metavar="YYYY-MM-DD", help="Date of the run.  [default: today in UTC]"
+    )(command)
+    return _config_options(command)
+
+
+def _load(config_file: Path, overrides: tuple[str, ...]) -> "Config":
+    from jobs.config import load_config
+
+    return load_config(config_file, overrides)
+
+
+def _parse_run_date(text: str | None) -> date:
+    if text is None:
+        return datetime.now(UTC).date()
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).date()
+    except ValueError:
+        raise ConfigError(f"--run-date {text}: expected a date as YYYY-MM-DD") from None
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Nightly recommendations on Spark."""
+
+
+@main.command()
+@_nightly_options
+@_exits_with_one_line
+def nightly(config_file: Path, overrides: tuple[str, ...], run_date: str | None) -> None:
+    """Read ratings, train, score everyone, publish. Runs under spark-submit."""
+    config = _load(config_file, overrides)
+    day = _parse_run_date(run_date)
+    from jobs.failures import explain_failures
+    from jobs.nightly import run_nightly
+    from jobs.session import open_session
+    from jobs.stages import set_up_logging
+
+    set_up_logging()
+    with explain_failures():
+        spark = open_session(config.spark)
+        try:
+            run_nightly(spark, config, day)
+        finally:
+            spark.stop()
+
+
+@main.command(hidden=True)
+@_nightly_options
+@_exits_with_one_line
+def check(config_file: Path, overrides: tuple[str, ...], run_date: str | None) -> None:
+    """Validate what ``nightly`` would be given, before a JVM is started for it."""
+    _load(config_file, overrides)
+    _parse_run_date(run_date)
+
+
+@main.command()
+@_config_options
+@_exits_with_one_line
+def config(config_file: Path, overrides: tuple[str, ...]) -> None:
+    """Print the resolved settings, each with its description."""
+    from jobs.config_listing import list_settings
+
+    for line in list_settings(_load(config_file, overrides)):
+        click.echo(line)
+
+
+@main.command()
+@click.option("--users", type=click.IntRange(min=1), default=600, show_default=True)
+@click.option("--items", type=click.IntRange(min=1), default=1_000, show_default=True)
+@click.option("--ratings", type=click.IntRange(min=1), default=60_000, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), default=".sample", show_default=True)
+@_exits_with_one_line
+def sample(users: int, items: int, ratings: int, seed: int, output: Path) -> None:
+    """Generate MovieLens-shaped ratings with planted genres."""
+    from jobs.sample import write_sample
+
+    try:
+        write_sample(output, users=users, items=items, ratings=ratings, seed=seed)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    except OSError as error:
+        raise JobError(f"--output {output}: cannot be written: {error.strerror}") from None
+    click.echo(f"wrote {output}/ratings.csv and {output}/movies.csv")
+
+
+if __name__ == "__main__":
+    logging.captureWarnings(True)
+    main(prog_name="spark-submit.sh")

@@ -1,0 +1,31 @@
+"""Failures a user can act on. Each ends the program with one line and its own exit code."""
+
+
+class JobError(Exception):
+    """Base of the failures whose message is meant for the terminal: one line, no traceback."""
+
+    exit_code = 1
+
+
+class ConfigError(JobError):
+    """A setting, option or query that cannot be: names the file, the key and what is allowed."""
+
+    exit_code = 2
+
+
+class MachineError(JobError):
+    """Something missing on the machine or cluster: Java, a GPU, a place that can be written."""
+
+    exit_code = 3
+
+
+class InputError(JobError):
+    """Input that is missing, unreadable, or leaves nothing to recommend from."""
+
+    exit_code = 4
+
+
+class AuditError(JobError):
+    """A finished run that does not hold what it promises; it was not published."""
+
+    exit_code = 5

@@ -1,0 +1,49 @@
+"""One line for failures inside Spark; the whole story goes to the log file."""
+
+import contextlib
+import logging
+import re
+from collections.abc import Iterator
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+
+from jobs.errors import InputError, JobError
+
+logger = logging.getLogger(__name__)
+
+_UNREADABLE = (
+    "FAILED_READ_FILE",
+    "java.io.EOFException",
+    "java.util.zip.ZipException",
+    "is not a Parquet file",
+    "FileNotFoundException",
+)
+"""Marks of an input file that broke while it was read."""
+
+
+@contextlib.contextmanager
+def explain_failures() -> Iterator[None]:
+    """Turn exceptions of Spark into a JobError with their root cause in one line.
+
+    Raises:
+        InputError: an input file could not be read to its end.
+        JobError: anything else that failed in Spark.
+    """
+    try:
+        yield
+    except JobError:
+        raise
+    except (PySparkException, Py4JJavaError) as error:
+        logger.debug("failed in Spark", exc_info=True)
+        text = str(error)
+        kind = InputError if any(mark in text for mark in _UNREADABLE) else JobError
+        raise kind(f"Spark failed: {find_root_cause(text)}") from error
+
+
+def find_root_cause(text: str) -> str:
+    """The most telling line of a Spark exception: its innermost cause, or the Python error."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    python = [line for line in lines if re.match(r"^[A-Za-z_.]*(Error|Exception): \S", line)]
+    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    return (causes[-1:] or python[-1:] or lines[:1] or ["no message"])[0]

@@ -1,0 +1,75 @@
+"""The account of a run that is written beside its tables."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from jobs.audit import RecommendationsAudit
+from jobs.clean import CleanRatings
+from jobs.config import Config
+from jobs.publish import Run
+from jobs.storage import InputFile
+from recsys_core.factor_model import TrainedModel
+
+_PACKAGES = (
+    "recsys-nightly",
+    "pyspark",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "scipy",
+    "scikit-learn",
+    "torch",
+)
+
+
+def describe_training(config: Config, trained: TrainedModel, run: Run) -> dict[str, Any]:
+    """Facts of the training; they go into the saved model too."""
+    return {
+        **run.footer,
+        "model": config.train.model,
+        "settings": getattr(config.train, config.train.model).model_dump(),
+        "seed": config.train.seed,
+        "device": trained.device,
+        "losses": trained.losses,
+        "figures": trained.figures,
+        "rating_range": [config.clean.min_rating, config.clean.max_rating],
+        "clean": config.clean.model_dump(),
+    }
+
+
+def make_manifest(
+    spark: SparkSession,
+    config: Config,
+    run: Run,
+    *,
+    files: Sequence[InputFile],
+    clean: CleanRatings,
+    training: Mapping[str, Any],
+    model_sha256: Mapping[str, str],
+    audit: RecommendationsAudit,
+    rows: Mapping[str, int],
+    n_partitions: int,
+    stage_seconds: Mapping[str, float],
+) -> dict[str, Any]:
+    """Everything needed to trust, explain and repeat a run, as JSON data."""
+    versions = {package: version(package) for package in _PACKAGES}
+    return {
+        **run.footer,
+        "config": config.model_dump(),
+        "seeds": {"train": config.train.seed, "cluster": config.cluster.seed},
+        "versions": {"python": platform.python_version(), "spark": spark.version, **versions},
+        "spark": {"master": spark.sparkContext.master, "partitions": n_partitions},
+        "input_files": [asdict(file) for file in files],
+        "funnel": [asdict(step) for step in clean.funnel],
+        "quarantined": clean.refused,
+        "training": dict(training),
+        "model_sha256": dict(model_sha256),
+        "audit": asdict(audit),
+        "rows": dict(rows),
+        "stage_seconds": dict(stage_seconds),
+    }

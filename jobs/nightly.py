@@ -1,0 +1,130 @@
+"""The nightly job, from ratings to published Parquet. Started by ``./spark-submit.sh nightly``."""
+
+import logging
+import sys
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from jobs.audit import audit_recommendations, audit_rows
+from jobs.catalog import make_catalog
+from jobs.clean import CleanRatings, clean_ratings
+from jobs.cluster import label_items, log_clusters
+from jobs.config import Config
+from jobs.index import index_ratings
+from jobs.manifest import describe_training, make_manifest
+from jobs.publish import Run, StagedRun, reconcile_pointers
+from jobs.read import read_items, read_ratings
+from jobs.schemas import EXCLUDED, ITEM_CLUSTERS, ITEM_ID, RECOMMENDATIONS, id_type_name
+from jobs.score import score_users
+from jobs.session import choose_partitions
+from jobs.stages import StageClock
+from jobs.storage import open_storage
+from jobs.summary import pick_lists, print_summary
+from jobs.train import collect_ratings, train_model
+from recsys_core.model_format import SavedModel
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PublishedRun:
+    """A run that readers can see."""
+
+    run: Run
+    directory: str
+    manifest: dict[str, Any]
+
+
+def run_nightly(spark: SparkSession, config: Config, run_date: date) -> PublishedRun:
+    """Read, clean, index, train, score, cluster and publish one night.
+
+    Raises:
+        JobError: the run ended without a change to what readers see.
+    """
+    storage = open_storage(spark, config.output.path)
+    storage.check_writable()
+    reconcile_pointers(storage)
+    staged = StagedRun(storage, Run.start(run_date, datetime.now(UTC)))
+    logger.info("run %s", staged.run.run_id)
+    try:
+        return _run_stages(spark, config, staged)
+    finally:
+        staged.discard()  # what was published has left the staging directory by then
+        spark.catalog.clearCache()
+
+
+def _run_stages(spark: SparkSession, config: Config, staged: StagedRun) -> PublishedRun:
+    clock = StageClock()
+    with clock.stage("read"):
+        source = read_ratings(spark, config.input, config.clean)
+        item_id_type = source.rows.schema[ITEM_ID].dataType
+        items = read_items(spark, config.input, id_type_name(item_id_type))
+    with clock.stage("clean"):  # Spark is lazy: the rows are read here
+        n_partitions = choose_partitions(spark, config.spark, source.bytes)
+        clean = clean_ratings(source.rows, config.clean, n_partitions)
+        _keep_account(staged, clean)
+    with clock.stage("index"):
+        indexed = index_ratings(clean.ratings, clean.items)
+        catalog = make_catalog(indexed.index, clean, items.items)
+    with clock.stage("train"):
+        ratings = collect_ratings(indexed.frame, len(catalog))
+        clean.account.unpersist()  # from here on everything runs on the indexed ratings
+        trained = train_model(ratings, config.train)
+    with clock.stage("score"):
+        lists = score_users(indexed.frame, trained.model, catalog.item_ids, config.score.k)
+        staged.write_table(RECOMMENDATIONS, lists)
+    with clock.stage("cluster"):
+        labelled = label_items(trained.model, catalog, config.cluster)
+        log_clusters(labelled)
+        staged.write_local_table(spark, ITEM_CLUSTERS, labelled, {ITEM_ID: item_id_type})
+    with clock.stage("audit"):
+        written = spark.read.parquet(staged.table_uri(RECOMMENDATIONS))
+        clusters = spark.read.parquet(staged.table_uri(ITEM_CLUSTERS))
+        audit = audit_recommendations(
+            written, indexed.frame, k=config.score.k, n_items=len(catalog)
+        )
+        audit_rows(ITEM_CLUSTERS.name, clusters, len(catalog))
+        shown = pick_lists(written, catalog)
+    with clock.stage("publish"):
+        training = describe_training(config, trained, staged.run)
+        manifest = make_manifest(
+            spark,
+            config,
+            staged.run,
+            files=[*source.files, *items.files],
+            clean=clean,
+            training=training,
+            model_sha256=staged.write_model(SavedModel(trained.model, catalog, training)),
+            audit=audit,
+            rows={RECOMMENDATIONS.name: audit.rows, ITEM_CLUSTERS.name: len(catalog)},
+            n_partitions=n_partitions,
+            stage_seconds=clock.seconds,
+        )
+        directory = staged.publish(manifest)
+    print_summary(manifest, shown, output=config.output.path, run_directory=directory)
+    return PublishedRun(staged.run, directory, manifest)
+
+
+def _keep_account(staged: StagedRun, clean: CleanRatings) -> None:
+    """Log the funnel and write what was left out."""
+    for step in clean.funnel:
+        logger.info(
+            "funnel %s: %s ratings, %s users, %s items (%s)",
+            step.step,
+            *(f"{count:,}" for count in (step.rows, step.users, step.items)),
+            step.rule,
+        )
+    if clean.refused:
+        place = staged.write_quarantine(clean.quarantine)
+        reasons = ", ".join(f"{reason} ({count:,})" for reason, count in clean.refused.items())
+        logger.warning("quarantine: %d rows in %s: %s", sum(clean.refused.values()), place, reasons)
+    staged.write_table(EXCLUDED, clean.excluded.coalesce(1))
+
+
+if __name__ == "__main__":
+    from jobs.cli import nightly
+
+    sys.exit(nightly())

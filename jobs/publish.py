@@ -1,0 +1,130 @@
+"""Write a run aside, then make it the current one in a single step.
+
+<output>/.staging/<run_id>/    while it is written; nobody reads here
+<output>/runs/<run_id>/        once whole and audited; never changed again
+<output>/current               -> runs/<run_id>, swapped by one rename (where there are links)
+<output>/CURRENT.json          the same pointer as a file, for HDFS and object stores
+<output>/quarantine/<run_id>/  refused input rows
+"""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pandas as pd
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import DataType
+
+from jobs.schemas import QUARANTINE, Table
+from jobs.storage import Storage
+from recsys_core.model_format import SavedModel, encode_model
+
+CURRENT = "current"
+CURRENT_FILE = "CURRENT.json"
+MANIFEST = "manifest.json"
+_STAGING = ".staging"
+_RUNS = "runs"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution of the job."""
+
+    run_id: str
+    run_date: date
+
+    @classmethod
+    def start(cls, run_date: date, now: datetime) -> "Run":
+        """A run with a new id, which begins with its date and sorts by its start."""
+        started = now.astimezone(UTC).strftime("%Y%m%dT%H%M%S")
+        return cls(f"{run_date.isoformat()}-{started}-{secrets.token_hex(3)}", run_date)
+
+    @property
+    def footer(self) -> dict[str, str]:
+        """What every Parquet footer says of its run."""
+        return {"run_id": self.run_id, "run_date": self.run_date.isoformat()}
+
+
+class StagedRun:
+    """A run being written; nothing of it is visible to readers until ``publish``."""
+
+    def __init__(self, storage: Storage, run: Run) -> None:
+        self._storage = storage
+        self.run = run
+        self._path = f"{_STAGING}/{run.run_id}"
+
+    def table_uri(self, table: Table) -> str:
+        """Where Spark finds a staged table."""
+        return self._storage.uri(f"{self._path}/{table.name}")
+
+    def write_table(self, table: Table, frame: DataFrame) -> None:
+        """Write ``frame`` with exactly the columns of ``table``."""
+        _write_parquet(table.conform(frame, self.run.footer), self.table_uri(table))
+
+    def write_local_table(
+        self,
+        spark: SparkSession,
+        table: Table,
+        rows: pd.DataFrame,
+        id_types: Mapping[str, DataType],
+    ) -> None:
+        """Write rows that are on the driver, as one file in their order."""
+        schema = ", ".join(
+            f"{column.name} {column.type or id_types[column.name].simpleString()}"
+            for column in table.columns
+        )
+        self.write_table(table, spark.createDataFrame(rows, schema=schema).coalesce(1))
+
+    def write_quarantine(self, rows: DataFrame) -> str:
+        """Keep refused rows at once, to be looked at even when the run fails; the place."""
+        staged = f"{self._path}/{QUARANTINE.name}"
+        kept = f"{QUARANTINE.name}/{self.run.run_id}"
+        _write_parquet(QUARANTINE.conform(rows, self.run.footer), self._storage.uri(staged))
+        self._storage.move(staged, kept)
+        return f"{self._storage.root}/{kept}"
+
+    def write_model(self, saved: SavedModel) -> dict[str, str]:
+        """Write the model; the sha256 of each of its files."""
+        files = encode_model(saved)
+        for name, data in files.items():
+            self._storage.write(f"{self._path}/model/{name}", data)
+        return {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+
+    def publish(self, manifest: Mapping[str, Any]) -> str:
+        """Complete the run with its manifest, move it into place, make it current; the place."""
+        text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
+        self._storage.write(f"{self._path}/{MANIFEST}", text.encode())
+        place = f"{_RUNS}/{self.run.run_id}"
+        self._storage.move(self._path, place)
+        self._storage.point(CURRENT, place)
+        _write_pointer(self._storage, place, self.run.footer)
+        return f"{self._storage.root}/{place}"
+
+    def discard(self) -> None:
+        """Remove what was staged and not published."""
+        self._storage.delete(self._path)
+
+
+def reconcile_pointers(storage: Storage) -> None:
+    """Make ``CURRENT.json`` follow ``current`` where a run was stopped between the two."""
+    linked = storage.pointee(CURRENT)
+    if linked is None or not storage.exists(f"{linked}/{MANIFEST}"):
+        return
+    if storage.exists(CURRENT_FILE) and json.loads(storage.read(CURRENT_FILE))["path"] == linked:
+        return
+    manifest = json.loads(storage.read(f"{linked}/{MANIFEST}"))
+    _write_pointer(storage, linked, {key: manifest[key] for key in ("run_id", "run_date")})
+
+
+def _write_pointer(storage: Storage, place: str, footer: Mapping[str, str]) -> None:
+    pointer = {**footer, "path": place}
+    storage.write(CURRENT_FILE, (json.dumps(pointer, indent=2) + "\n").encode())
+
+
+def _write_parquet(frame: DataFrame, uri: str) -> None:
+    # mode('error'): a run's directory is new, and nothing is ever deleted to make room.
+    frame.write.mode("error").parquet(uri, compression="zstd")

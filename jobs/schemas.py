@@ -1,0 +1,109 @@
+"""Every column name and every published table, once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import DataType
+
+USER_ID = "user_id"
+ITEM_ID = "item_id"
+ITEM_INDEX = "item_index"
+RATING = "rating"
+TIMESTAMP = "timestamp"
+REASON = "reason"
+RAW = "raw"
+FILE = "file"
+
+
+@dataclass(frozen=True)
+class TableColumn:
+    """A published column. ``type`` is Spark DDL; None for ids, which keep the caller's type."""
+
+    name: str
+    type: str | None
+    comment: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A published table: ``key`` columns identify a row, ``columns`` are in their file order."""
+
+    name: str
+    key: tuple[str, ...]
+    columns: tuple[TableColumn, ...]
+
+    def conform(self, frame: DataFrame, footer: Mapping[str, str]) -> DataFrame:
+        """``frame`` with exactly this table's columns and types, in order.
+
+        Each column carries its comment, and the first also ``footer`` (run id, run date), into the
+        schema that Spark writes to the Parquet footers.
+        """
+        return frame.select(
+            *(
+                self._column(column, footer if position == 0 else {})
+                for position, column in enumerate(self.columns)
+            )
+        )
+
+    @staticmethod
+    def _column(column: TableColumn, footer: Mapping[str, str]) -> Column:
+        expression = F.col(column.name)
+        if column.type is not None:
+            expression = expression.cast(column.type)
+        return expression.alias(column.name, metadata={"comment": column.comment, **footer})
+
+
+RECOMMENDATIONS = Table(
+    "recommendations",
+    ("user_id", "rank"),
+    (
+        TableColumn("user_id", None, "User id, as in the input."),
+        TableColumn("rank", "int", "Place in the user's list; 1 is the best."),
+        TableColumn("item_id", None, "Item id, as in the input; never one the user has rated."),
+        TableColumn("score", "float", "Model score; comparable within a user's list."),
+        TableColumn("source", "string", "What made the row: 'model'."),
+    ),
+)
+
+ITEM_CLUSTERS = Table(
+    "item_clusters",
+    ("item_id",),
+    (
+        TableColumn("item_id", None, "Item id, as in the input."),
+        TableColumn("title", "string", "Title; null where the items file has none."),
+        TableColumn("genres", "string", "Genres separated by '|'; null where there are none."),
+        TableColumn("cluster", "int", "Cluster label, from 0."),
+        TableColumn("distance", "double", "Euclidean distance to the cluster's centroid."),
+        TableColumn("rating_count", "bigint", "Ratings of the item after cleaning."),
+        TableColumn("mean_rating", "double", "Mean of those ratings, in rating units."),
+    ),
+)
+
+EXCLUDED = Table(
+    "excluded",
+    ("kind", "id"),
+    (
+        TableColumn("kind", "string", "'user' or 'item'."),
+        TableColumn("id", "string", "The user's or item's id, as text."),
+        TableColumn("reason", "string", "Why it is not in the run."),
+        TableColumn("rating_count", "bigint", "Its valid, de-duplicated ratings."),
+    ),
+)
+
+QUARANTINE = Table(
+    "quarantine",
+    (),
+    (
+        TableColumn("raw", "string", "The row as it was read."),
+        TableColumn("file", "string", "The file it came from."),
+        TableColumn("reason", "string", "Why it was refused."),
+    ),
+)
+
+
+def id_type_name(data_type: DataType) -> Literal["integer", "string"]:
+    """``integer`` or ``string``, as in the configuration."""
+    return "string" if data_type.simpleString() == "string" else "integer"

@@ -1,0 +1,44 @@
+"""The Spark session, made from what spark-submit was given."""
+
+from pyspark.sql import SparkSession
+
+from jobs.config import SparkConfig
+
+_SETTINGS = {
+    # Also in conf/spark-defaults.conf; here they hold for sessions made without it, as results
+    # depend on them: time zone, a checked schema from Python, no marker files among the Parquet.
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.sql.execution.arrow.pyspark.validateSchema.enabled": "true",
+    # The cached ratings are partitioned by user: joins on (user, item) must not move them again.
+    "spark.sql.requireAllClusterKeysForCoPartition": "false",
+}
+
+
+def open_session(config: SparkConfig) -> SparkSession:
+    """The session of this process, with the settings this job's results depend on."""
+    spark = SparkSession.builder.appName("recsys-nightly").getOrCreate()
+    for key, value in _SETTINGS.items():
+        spark.conf.set(key, value)
+    spark._jsc.hadoopConfiguration().set(
+        "mapreduce.fileoutputcommitter.marksuccessfuljobs", "false"
+    )
+    if config.arrow_batch_rows is not None:
+        spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", config.arrow_batch_rows)
+    return spark
+
+
+def choose_partitions(spark: SparkSession, config: SparkConfig, input_bytes: int) -> int:
+    """How many partitions the ratings are split into by user.
+
+    The configured number, else ``spark.sql.shuffle.partitions`` where somebody set it, else two for
+    each task slot and no more than 32 MiB of input in any.
+    """
+    if config.shuffle_partitions is not None:
+        return config.shuffle_partitions
+    given = spark.sparkContext.getConf().get("spark.sql.shuffle.partitions")
+    if given is not None:
+        return int(given)
+    by_size = -(-input_bytes // (32 * 2**20))
+    return max(2 * spark.sparkContext.defaultParallelism, by_size)

@@ -1,0 +1,274 @@
+"""Files of the output path: on a local disk with os calls, elsewhere through Hadoop.
+
+Only what publishing needs, each operation whole or not at all where the store can do that.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from py4j.protocol import Py4JJavaError
+from pyspark.sql import SparkSession
+
+from jobs.errors import MachineError
+
+
+class Storage(Protocol):
+    """Files below one root; every ``path`` is relative to it, with '/' between its parts."""
+
+    root: str
+
+    def uri(self, path: str) -> str:
+        """What Spark reads and writes ``path`` by."""
+
+    def check_writable(self) -> None:
+        """Create the root and prove it can be written. MachineError where it cannot."""
+
+    def exists(self, path: str) -> bool: ...
+
+    def list(self, path: str) -> list[str]:
+        """Names below a directory, sorted; none where there is no such directory."""
+
+    def read(self, path: str) -> bytes: ...
+
+    def write(self, path: str, data: bytes) -> None:
+        """Put a file in place whole, over what stood there; makes its directory."""
+
+    def move(self, source: str, target: str) -> None:
+        """Rename a directory; the target must not exist."""
+
+    def delete(self, path: str) -> None:
+        """Remove a file or a tree; nothing happens where there is none."""
+
+    def point(self, link: str, target: str) -> None:
+        """Make ``link`` lead to ``target`` in one step, where the store has links."""
+
+    def pointee(self, link: str) -> str | None:
+        """Where ``link`` leads; None where there is no such link or the store has none."""
+
+
+def open_storage(spark: SparkSession, path: str) -> Storage:
+    """Storage for an output path: local for ``file:`` and for plain paths on a local default."""
+    scheme = urlsplit(path).scheme
+    if scheme not in ("", "file"):
+        return HadoopStorage(spark, path)
+    if not scheme and not _default_is_local(spark):
+        return HadoopStorage(spark, path)
+    return LocalStorage(Path(urlsplit(path).path if scheme else path))
+
+
+def _default_is_local(spark: SparkSession) -> bool:
+    hadoop = spark._jsc.hadoopConfiguration()
+    return str(hadoop.get("fs.defaultFS", "file:///")).startswith("file:")
+
+
+class LocalStorage:
+    """A directory of this machine."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.absolute()
+        self.root = str(root)
+
+    def _at(self, path: str) -> Path:
+        return self._root / path
+
+    def uri(self, path: str) -> str:
+        return self._at(path).as_uri()
+
+    def check_writable(self) -> None:
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._root):
+                pass
+        except OSError as error:
+            raise MachineError(
+                f"output.path = '{self.root}' cannot be written: {error.strerror}"
+            ) from None
+
+    def exists(self, path: str) -> bool:
+        return self._at(path).exists()
+
+    def list(self, path: str) -> list[str]:
+        directory = self._at(path)
+        return sorted(entry.name for entry in directory.iterdir()) if directory.is_dir() else []
+
+    def read(self, path: str) -> bytes:
+        return self._at(path).read_bytes()
+
+    def write(self, path: str, data: bytes) -> None:
+        target = self._at(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _replacing(target) as temporary, temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def move(self, source: str, target: str) -> None:
+        self._at(target).parent.mkdir(parents=True, exist_ok=True)
+        if self._at(target).exists():
+            raise FileExistsError(f"{self._at(target)} exists")
+        self._at(source).rename(self._at(target))
+
+    def delete(self, path: str) -> None:
+        target = self._at(path)
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)
+
+    def point(self, link: str, target: str) -> None:
+        with _replacing(self._at(link)) as temporary:
+            temporary.symlink_to(target)
+
+    def pointee(self, link: str) -> str | None:
+        path = self._at(link)
+        return os.readlink(path) if path.is_symlink() else None  # noqa: PTH115 - the text as written
+
+
+@contextlib.contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """A hidden name beside ``target``, moved over it when the block ends well."""
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        yield temporary
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class HadoopStorage:
+    """A directory of HDFS, an object store, or any other Hadoop file system.
+
+    It has no links: readers follow ``CURRENT.json``.
+    """
+
+    def __init__(self, spark: SparkSession, root: str) -> None:
+        self.root = root
+        jvm: Any = spark._jvm
+        self._jvm = jvm
+        self._conf = spark._jsc.hadoopConfiguration()
+        base = jvm.org.apache.hadoop.fs.Path(root)
+        self._fs = base.getFileSystem(self._conf)
+        self._base = self._fs.makeQualified(base)
+        self._context = jvm.org.apache.hadoop.fs.FileContext.getFileContext(
+            self._base.toUri(), self._conf
+        )
+
+    def _at(self, path: str) -> Any:
+        return self._jvm.org.apache.hadoop.fs.Path(self._base, path)
+
+    def uri(self, path: str) -> str:
+        return str(self._at(path).toString())
+
+    def check_writable(self) -> None:
+        probe = f".probe-{uuid.uuid4().hex}"
+        try:
+            self.write(probe, b"")
+            self.delete(probe)
+        except Py4JJavaError as error:
+            reason = str(error.java_exception.getMessage()).splitlines()[0]
+            raise MachineError(f"output.path = '{self.root}' cannot be written: {reason}") from None
+
+    def exists(self, path: str) -> bool:
+        return bool(self._fs.exists(self._at(path)))
+
+    def list(self, path: str) -> list[str]:
+        if not self.exists(path):
+            return []
+        return sorted(
+            str(status.getPath().getName()) for status in self._fs.listStatus(self._at(path))
+        )
+
+    def read(self, path: str) -> bytes:
+        stream = self._fs.open(self._at(path))
+        try:
+            return bytes(self._jvm.org.apache.commons.io.IOUtils.toByteArray(stream))
+        finally:
+            stream.close()
+
+    def write(self, path: str, data: bytes) -> None:
+        target = self._at(path)
+        temporary = self._jvm.org.apache.hadoop.fs.Path(
+            target.getParent(), f".{target.getName()}.{uuid.uuid4().hex}"
+        )
+        stream = self._fs.create(temporary, True)
+        try:
+            stream.write(data)
+        finally:
+            stream.close()
+        self._rename(temporary, target, overwrite=True)
+
+    def _rename(self, source: Any, target: Any, *, overwrite: bool) -> None:
+        rename = self._jvm.org.apache.hadoop.fs.Options.Rename
+        options = self._jvm.java.lang.reflect.Array.newInstance(rename.NONE.getClass(), 1)
+        options[0] = rename.OVERWRITE if overwrite else rename.NONE
+        self._context.rename(source, target, options)
+
+    def move(self, source: str, target: str) -> None:
+        destination = self._at(target)
+        self._fs.mkdirs(destination.getParent())
+        if self._fs.exists(destination):
+            raise FileExistsError(f"{destination.toString()} exists")
+        self._rename(self._at(source), destination, overwrite=False)
+
+    def delete(self, path: str) -> None:
+        self._fs.delete(self._at(path), True)
+
+    def point(self, link: str, target: str) -> None:
+        """No links here; ``CURRENT.json`` is the pointer."""
+
+    def pointee(self, link: str) -> str | None:
+        return None
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One file that was read."""
+
+    path: str
+    bytes: int
+    sha256: str | None
+    """None for files that are not on this machine's disk."""
+
+
+def find_files(spark: SparkSession, pattern: str) -> list[InputFile]:
+    """The data files behind a path: a file, a directory (searched to its leaves) or a glob.
+
+    As Spark does, names that begin with '_' or '.' are passed over. Sorted by path; empty where
+    nothing matches.
+    """
+    jvm: Any = spark._jvm
+    path = jvm.org.apache.hadoop.fs.Path(pattern)
+    fs = path.getFileSystem(spark._jsc.hadoopConfiguration())
+    matches = fs.globStatus(path) or []
+    found = [file for status in matches for file in _walk(fs, status)]
+    return sorted(found, key=lambda file: file.path)
+
+
+def _walk(fs: Any, status: Any) -> Iterator[InputFile]:
+    if status.isDirectory():
+        for child in fs.listStatus(status.getPath()):
+            if not str(child.getPath().getName()).startswith(("_", ".")):
+                yield from _walk(fs, child)
+    else:
+        uri = str(status.getPath().toString())
+        yield InputFile(uri, int(status.getLen()), _hash_local(uri))
+
+
+def _hash_local(uri: str) -> str | None:
+    parts = urlsplit(uri)
+    if parts.scheme != "file":
+        return None
+    local = Path(parts.path)
+    if not local.is_file():
+        return None
+    with local.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,85 @@
+"""What the person at the terminal sees when a run is published."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jobs.printing import printable
+from recsys_core.model_format import ItemCatalog
+
+_SHOWN_USERS = 3
+_SHOWN_RANKS = 5
+
+
+@dataclass(frozen=True)
+class UserList:
+    """The top of one user's published list."""
+
+    user_id: int | str
+    titles: list[str]
+
+
+def pick_lists(written: DataFrame, catalog: ItemCatalog) -> list[UserList]:
+    """The tops of the first few users' lists; an item without a title stands as its id."""
+    ids = written.select("user_id").distinct().orderBy("user_id").limit(_SHOWN_USERS)
+    users = [row[0] for row in ids.collect()]
+    top = written.where(F.col("user_id").isin(users) & (F.col("rank") <= _SHOWN_RANKS))
+    rows = top.select("user_id", "rank", "item_id").orderBy("user_id", "rank").collect()
+    lists = {user: UserList(user, []) for user in users}
+    for user, _, item in rows:
+        lists[user].titles.append(_name_item(catalog, item))
+    return list(lists.values())
+
+
+def _name_item(catalog: ItemCatalog, item_id: int | str) -> str:
+    index = catalog.index.get(item_id)
+    title = catalog.titles[index] if index is not None else None
+    return title or str(item_id)
+
+
+def print_summary(
+    manifest: Mapping[str, Any], lists: Sequence[UserList], *, output: str, run_directory: str
+) -> None:
+    """Print funnel, stage times, some lists, and how to read the output."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(_funnel_table(manifest["funnel"]))
+    console.print(_seconds_table(manifest["stage_seconds"]))
+    for user in lists:
+        titles = "; ".join(
+            f"{rank}. {printable(title)}" for rank, title in enumerate(user.titles, 1)
+        )
+        console.print(Text(f"user {printable(user.user_id)}: {titles}"))
+    console.print()
+    n_rows = manifest["rows"]["recommendations"]
+    console.print(Text(f"Published {n_rows:,} recommendations: {run_directory}"))
+    console.print(Text(f"Always the latest run: {output}/current"))
+    files = f"{output}/current/recommendations/*.parquet"
+    query = f"SELECT * FROM '{files}' ORDER BY user_id, rank LIMIT 10"
+    console.print(Text(f"Query it: duckdb -c {shlex.quote(query)}"))
+
+
+def _funnel_table(funnel: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(title="From input to training data", title_justify="left")
+    table.add_column("step")
+    for name in ("ratings", "users", "items"):
+        table.add_column(name, justify="right")
+    table.add_column("rule")
+    for step in funnel:
+        counts = (f"{step[name]:,}" for name in ("rows", "users", "items"))
+        table.add_row(step["step"], *counts, step["rule"])
+    return table
+
+
+def _seconds_table(seconds: Mapping[str, float]) -> Table:
+    table = Table(title="Seconds", title_justify="left")
+    for stage in seconds:
+        table.add_column(stage, justify="right")
+    table.add_row(*[f"{value:.1f}" for value in seconds.values()])
+    return table

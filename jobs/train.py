@@ -1,0 +1,97 @@
+"""Bring the ratings to the driver as flat arrays and train the configured model there."""
+
+import logging
+import sys
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pyspark.sql import DataFrame
+from scipy.sparse import csr_matrix
+from tqdm import tqdm
+
+from jobs.config import TrainConfig
+from jobs.errors import JobError, MachineError
+from jobs.schemas import ITEM_INDEX, RATING, USER_ID
+from recsys_core.errors import DeviceError, TrainingError
+from recsys_core.factor_model import TrainedModel
+from recsys_core.registry import MODELS
+
+logger = logging.getLogger(__name__)
+
+_LOG_LINES = 12
+"""Lines a training run leaves in a log that is not a terminal."""
+
+
+def collect_ratings(ratings: DataFrame, n_items: int) -> csr_matrix:
+    """The indexed ratings as CSR float32 [n_users, n_items].
+
+    Rows are users in ascending order of id and columns are sorted, so the matrix does not depend on
+    the partitioning. The ratings cross as Arrow columns, never as Python rows.
+    """
+    table = ratings.select(USER_ID, ITEM_INDEX, RATING).toArrow()
+    users, _ = pd.factorize(table.column(USER_ID).to_pandas(), sort=True)
+    items = table.column(ITEM_INDEX).to_numpy()
+    # Within a partition users and items already ascend: a stable sort only merges those runs.
+    order = np.argsort(users, kind="stable")
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(users))])
+    matrix = csr_matrix(
+        (table.column(RATING).to_numpy()[order], items[order], indptr),
+        shape=(len(indptr) - 1, n_items),
+    )
+    matrix.sort_indices()
+    return matrix
+
+
+def train_model(ratings: csr_matrix, config: TrainConfig) -> TrainedModel:
+    """Train ``config.model`` with its section of settings.
+
+    Raises:
+        MachineError: the configured device is not there.
+        JobError: training left no usable model.
+    """
+    settings = getattr(config, config.model).model_dump()
+    total = settings.get("epochs") or settings.get("max_iter")
+    with _Progress(config.model, total) as progress:
+        try:
+            trained = MODELS[config.model].train(
+                ratings,
+                seed=config.seed,
+                device=config.device,
+                on_epoch=progress.update,
+                **settings,
+            )
+        except DeviceError as error:
+            raise MachineError(str(error)) from None
+        except TrainingError as error:
+            raise JobError(f"training failed: {error}") from None
+    logger.info(
+        "trained %s on %s (train.device = '%s')", config.model, trained.device, config.device
+    )
+    return trained
+
+
+class _Progress:
+    """A bar on a terminal; a dozen log lines elsewhere."""
+
+    def __init__(self, label: str, total: int) -> None:
+        self._label, self._total = label, total
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=total, desc=f"train {label}", unit="epoch", leave=False)
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def update(self, epoch: int, loss: float) -> None:
+        if self._bar is not None:
+            self._bar.update()
+            self._bar.set_postfix(loss=f"{loss:.4f}")
+        elif epoch % max(1, self._total // _LOG_LINES) == 0:
+            logger.info(
+                "train %s: epoch %d of at most %d, loss %.4f", self._label, epoch, self._total, loss
+            )

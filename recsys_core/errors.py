@@ -1,0 +1,13 @@
+"""What can go wrong in the core, as types a caller can tell apart."""
+
+
+class TrainingError(RuntimeError):
+    """Training ended without a usable model; the message names the setting to change."""
+
+
+class ModelFormatError(ValueError):
+    """Bytes that are not a whole, known, undamaged model."""
+
+
+class DeviceError(RuntimeError):
+    """The requested compute device is not there."""

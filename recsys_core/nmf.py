@@ -1,0 +1,136 @@
+"""Non-negative matrix factorization, R ~ P Q with P, Q >= 0 and missing ratings as zeros.
+
+Trained with scikit-learn's coordinate-descent solver (Cichocki and Phan, 2009), as in the
+notebooks. Folding in is ``NMF.transform`` solved to the end and for each user alone.
+"""
+
+import contextlib
+import io
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+
+from recsys_core.arrays import Csr, Float32Array, Float64Array
+from recsys_core.errors import DeviceError, TrainingError
+from recsys_core.factor_model import Device, FactorModel, OnEpoch, TrainedModel, require_finite
+from recsys_core.nnls import solve_nnls
+
+NmfInit = Literal["auto", "random", "nndsvd", "nndsvda", "nndsvdar"]
+
+
+@dataclass(frozen=True)
+class NmfModel(FactorModel):
+    """NMF item factors Q' and the non-negative least squares that folds a user in."""
+
+    kind: ClassVar[str] = "nmf"
+    factors: Float32Array
+    """Float32 [n_items, n_factors], non-negative."""
+
+    @property
+    def item_factors(self) -> Float32Array:
+        return self.factors
+
+    @cached_property
+    def _components(self) -> Float64Array:
+        return self.factors.astype(np.float64)
+
+    @cached_property
+    def _gram(self) -> Float64Array:
+        return self._components.T @ self._components
+
+    def fold_in(self, ratings: Csr) -> Float32Array:
+        """min over w >= 0 of ||x - w Q||^2 for each row x; see ``FactorModel.fold_in``."""
+        targets = np.asarray(ratings.astype(np.float64) @ self._components)
+        return solve_nnls(self._gram, targets).astype(np.float32)
+
+    def to_arrays(self) -> dict[str, np.ndarray[Any, Any]]:
+        return {"item_factors": self.factors}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        return cls(np.ascontiguousarray(arrays["item_factors"], dtype=np.float32))
+
+
+def train_nmf(
+    ratings: Csr,
+    *,
+    n_components: int,
+    init: NmfInit,
+    max_iter: int,
+    tol: float,
+    seed: int,
+    device: Device = "auto",
+    on_epoch: OnEpoch | None = None,
+) -> TrainedModel:
+    """Factorize ``ratings`` with scikit-learn's ``NMF``.
+
+    Args:
+        ratings: CSR [n_users, n_items], non-negative; what is not stored counts as zero.
+        n_components: number of factors; may exceed both sides of the matrix (random init then).
+        init: scikit-learn's initialisation; ``auto`` leaves the choice to it.
+        device: ``auto`` or ``cpu``; scikit-learn has no other.
+        on_epoch: called with each iteration's violation, the solver's measure of progress.
+
+    Returns:
+        The model, the violation of each iteration, ``reconstruction_error`` (Frobenius norm of
+        R - PQ, unsquared) and ``iterations``.
+
+    Raises:
+        DeviceError: a GPU was asked for.
+        TrainingError: the factors are not finite or all zero.
+    """
+    if device == "cuda":
+        raise DeviceError(
+            "train.device = 'cuda', but model 'nmf' trains on the CPU only; "
+            "set train.device to 'auto' or 'cpu', or train.model to 'mf'"
+        )
+    from sklearn.decomposition import NMF  # only the trainer needs scikit-learn
+    from sklearn.exceptions import ConvergenceWarning
+
+    solver = NMF(
+        n_components=n_components,
+        init=None if init == "auto" else init,
+        max_iter=max_iter,
+        tol=tol,
+        random_state=seed,
+        verbose=1,
+    )
+    progress = _ViolationReader(on_epoch)
+    with contextlib.redirect_stdout(progress), warnings.catch_warnings():
+        # Stopping at max_iter is a figure of the result, not a surprise.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        solver.fit(ratings.astype(np.float64))
+    advice = "lower train.nmf.n_components or try another train.nmf.init"
+    require_finite("nmf", solver.components_, after=f"iteration {solver.n_iter_}", advice=advice)
+    if not solver.components_.any():
+        raise TrainingError(f"nmf: all factors are zero; {advice}")
+    factors = np.ascontiguousarray(solver.components_.T, dtype=np.float32)
+    figures = {
+        "reconstruction_error": float(solver.reconstruction_err_),
+        "iterations": float(solver.n_iter_),
+    }
+    return TrainedModel(NmfModel(factors), progress.violations, figures)
+
+
+class _ViolationReader(io.TextIOBase):
+    """Stands in for stdout while scikit-learn prints, which is the only progress it reports."""
+
+    def __init__(self, on_epoch: OnEpoch | None) -> None:
+        self.violations: list[float] = []
+        self._on_epoch = on_epoch
+        self._line = ""
+
+    def write(self, text: str) -> int:
+        # print() writes each of its arguments on its own, so a line is whole only at its end.
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            if match := re.match(r"violation: (\S+)", line):
+                self.violations.append(float(match[1]))
+                if self._on_epoch is not None:
+                    self._on_epoch(len(self.violations) - 1, self.violations[-1])
+        return len(text)

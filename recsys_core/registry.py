@@ -1,0 +1,26 @@
+"""Every model by the name users write in ``train.model``. Adding one is one line here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from recsys_core.factor_model import FactorModel, TrainedModel
+from recsys_core.mf import MfModel, train_mf
+from recsys_core.nmf import NmfModel, train_nmf
+
+
+@dataclass(frozen=True)
+class ModelKind:
+    """A model and its trainer.
+
+    ``train(ratings, *, seed, device, on_epoch, **settings)`` takes the fields of the model's
+    configuration section as ``settings``.
+    """
+
+    model: type[FactorModel]
+    train: Callable[..., TrainedModel]
+
+
+MODELS: dict[str, ModelKind] = {
+    "nmf": ModelKind(NmfModel, train_nmf),
+    "mf": ModelKind(MfModel, train_mf),
+}
