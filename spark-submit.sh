@@ -112,6 +112,10 @@ set_up_spark_environment() {
       export RECSYS_SPARK_LOG=$root/.logs/spark.log
     fi
   fi
+  # spark-submit pipes the driver's output; progress bars and widths must know of a terminal.
+  if [ -t 1 ]; then
+    export RECSYS_TERMINAL=1 COLUMNS=${COLUMNS:-$(tput cols 2>/dev/null || echo 100)}
+  fi
   # Without it Python would find jobs/*.py as top-level modules beside the script.
   export PYTHONSAFEPATH=1
 }

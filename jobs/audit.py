@@ -36,13 +36,13 @@ def audit_recommendations(
             finite or rises within a list, or a user with another number of rows than promised.
     """
     expected = _expect(ratings, k, n_items)
-    found = _inspect(written)
+    found = _inspect(written, ratings)
     problems = {
         "users whose ranks are not 1..n": found["gaps"],
         "users with an item twice": found["repeats"],
         "scores that are null or not finite": found["bad_scores"],
         "users whose scores rise with the rank": found["rising"],
-        "recommended items the user has rated": _count_seen(written, ratings),
+        "recommended items the user has rated": found["seen"],
         "rows missing": max(0, expected["rows"] - found["rows"]),
         "rows too many": max(0, found["rows"] - expected["rows"]),
         "users missing": max(0, expected["with_list"] - found["users"]),
@@ -58,7 +58,7 @@ def audit_recommendations(
         users=found["users"],
         users_without_list=expected["users"] - expected["with_list"],
         users_with_short_list=expected["short"],
-        distinct_items=found["items"],
+        distinct_items=written.select(ITEM_ID).distinct().count(),
     )
 
 
@@ -89,28 +89,29 @@ def _expect(ratings: DataFrame, k: int, n_items: int) -> dict[str, int]:
     return {name: int(row[name]) for name in ("users", "with_list", "short", "rows")}
 
 
-def _inspect(written: DataFrame) -> dict[str, int]:
+def _inspect(written: DataFrame, ratings: DataFrame) -> dict[str, int]:
+    """What was written, one pass by user; the lists move to where the ratings are."""
     finite = F.col("score").isNotNull() & ~F.isnan("score") & (F.abs("score") < float("inf"))
-    by_user = written.groupBy(USER_ID).agg(
-        F.sort_array(F.collect_list(F.struct("rank", "score", ITEM_ID))).alias("list"),
-        F.count(F.when(~finite, True)).alias("bad_scores"),
-        F.count("*").alias("rows"),
+    rated = ratings.select(USER_ID, ITEM_ID, F.lit(True).alias("rated"))
+    by_user = (
+        written.join(rated, [USER_ID, ITEM_ID], how="left")
+        .groupBy(USER_ID)
+        .agg(
+            F.sort_array(F.collect_list(F.struct("rank", "score", ITEM_ID))).alias("list"),
+            F.count("*").alias("rows"),
+            F.count(F.when(~finite, True)).alias("bad_scores"),
+            F.count("rated").alias("seen"),
+        )
     )
     ranks, scores, items = (F.col(f"list.{name}") for name in ("rank", "score", ITEM_ID))
     gaps = ranks != F.sequence(F.lit(1), F.col("rows").cast("int"))
+    repeats = F.size(F.array_distinct(items)) != F.col("rows")
+    rising = scores != F.sort_array(scores, asc=False)
     row = by_user.agg(
-        F.coalesce(F.sum("rows"), F.lit(0)).alias("rows"),
         F.count("*").alias("users"),
+        *(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in ("rows", "bad_scores", "seen")),
         F.count(F.when(gaps, True)).alias("gaps"),
-        F.count(F.when(F.size(F.array_distinct(items)) != F.col("rows"), True)).alias("repeats"),
-        F.coalesce(F.sum("bad_scores"), F.lit(0)).alias("bad_scores"),
-        F.count(F.when(scores != F.sort_array(scores, asc=False), True)).alias("rising"),
+        F.count(F.when(repeats, True)).alias("repeats"),
+        F.count(F.when(rising, True)).alias("rising"),
     ).collect()[0]
-    counts = {name: int(row[name]) for name in row.asDict()}
-    counts["items"] = written.select(ITEM_ID).distinct().count()
-    return counts
-
-
-def _count_seen(written: DataFrame, ratings: DataFrame) -> int:
-    seen = ratings.select(USER_ID, ITEM_ID)
-    return written.join(seen, [USER_ID, ITEM_ID], how="left_semi").count()
+    return {name: int(row[name]) for name in row.asDict()}

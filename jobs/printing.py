@@ -1,4 +1,12 @@
-"""Text from the input on its way to a terminal."""
+"""What goes to a terminal, and whether there is one."""
+
+import os
+import sys
+
+
+def on_terminal() -> bool:
+    """Whether a person watches: ``spark-submit`` pipes its Python's output, and says so here."""
+    return os.environ.get("RECSYS_TERMINAL") == "1" or sys.stderr.isatty()
 
 
 def printable(text: object) -> str:

@@ -6,7 +6,7 @@ from jobs.config import SparkConfig
 
 _SETTINGS = {
     # Also in conf/spark-defaults.conf; here they hold for sessions made without it, as results
-    # depend on them: time zone, a checked schema from Python, no marker files among the Parquet.
+    # depend on them.
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
@@ -15,15 +15,21 @@ _SETTINGS = {
     "spark.sql.requireAllClusterKeysForCoPartition": "false",
 }
 
+_HADOOP_SETTINGS = {
+    # Only Parquet files in a table's directory: DuckDB and Polars do not pass over others.
+    "mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+    "fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",  # writes no .crc files
+}
+
 
 def open_session(config: SparkConfig) -> SparkSession:
     """The session of this process, with the settings this job's results depend on."""
     spark = SparkSession.builder.appName("recsys-nightly").getOrCreate()
     for key, value in _SETTINGS.items():
         spark.conf.set(key, value)
-    spark._jsc.hadoopConfiguration().set(
-        "mapreduce.fileoutputcommitter.marksuccessfuljobs", "false"
-    )
+    hadoop = spark._jsc.hadoopConfiguration()
+    for key, value in _HADOOP_SETTINGS.items():
+        hadoop.set(key, value)
     if config.arrow_batch_rows is not None:
         spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", config.arrow_batch_rows)
     return spark

@@ -156,11 +156,16 @@ class HadoopStorage:
         self._jvm = jvm
         self._conf = spark._jsc.hadoopConfiguration()
         base = jvm.org.apache.hadoop.fs.Path(root)
-        self._fs = base.getFileSystem(self._conf)
-        self._base = self._fs.makeQualified(base)
-        self._context = jvm.org.apache.hadoop.fs.FileContext.getFileContext(
-            self._base.toUri(), self._conf
-        )
+        try:
+            self._fs = base.getFileSystem(self._conf)
+            self._base = self._fs.makeQualified(base)
+            self._context = jvm.org.apache.hadoop.fs.FileContext.getFileContext(
+                self._base.toUri(), self._conf
+            )
+        except Py4JJavaError as error:
+            raise MachineError(
+                f"output.path = '{root}' cannot be opened: {_java_message(error)}"
+            ) from None
 
     def _at(self, path: str) -> Any:
         return self._jvm.org.apache.hadoop.fs.Path(self._base, path)
@@ -174,8 +179,9 @@ class HadoopStorage:
             self.write(probe, b"")
             self.delete(probe)
         except Py4JJavaError as error:
-            reason = str(error.java_exception.getMessage()).splitlines()[0]
-            raise MachineError(f"output.path = '{self.root}' cannot be written: {reason}") from None
+            raise MachineError(
+                f"output.path = '{self.root}' cannot be written: {_java_message(error)}"
+            ) from None
 
     def exists(self, path: str) -> bool:
         return bool(self._fs.exists(self._at(path)))
@@ -229,6 +235,10 @@ class HadoopStorage:
         return None
 
 
+def _java_message(error: Py4JJavaError) -> str:
+    return str(error.java_exception.getMessage()).partition("\n")[0]
+
+
 @dataclass(frozen=True)
 class InputFile:
     """One file that was read."""
@@ -242,21 +252,30 @@ class InputFile:
 def find_files(spark: SparkSession, pattern: str) -> list[InputFile]:
     """The data files behind a path: a file, a directory (searched to its leaves) or a glob.
 
-    As Spark does, names that begin with '_' or '.' are passed over. Sorted by path; empty where
-    nothing matches.
+    As Spark does, names that begin with '_' or '.' are passed over, unless the path itself names
+    them. Sorted by path; empty where nothing matches.
     """
     jvm: Any = spark._jvm
     path = jvm.org.apache.hadoop.fs.Path(pattern)
     fs = path.getFileSystem(spark._jsc.hadoopConfiguration())
-    matches = fs.globStatus(path) or []
+    own_name = str(path.getName())
+    matches = [
+        status
+        for status in fs.globStatus(path) or []
+        if not _is_hidden(status) or status.getPath().getName() == own_name
+    ]
     found = [file for status in matches for file in _walk(fs, status)]
     return sorted(found, key=lambda file: file.path)
+
+
+def _is_hidden(status: Any) -> bool:
+    return str(status.getPath().getName()).startswith(("_", "."))
 
 
 def _walk(fs: Any, status: Any) -> Iterator[InputFile]:
     if status.isDirectory():
         for child in fs.listStatus(status.getPath()):
-            if not str(child.getPath().getName()).startswith(("_", ".")):
+            if not _is_hidden(child):
                 yield from _walk(fs, child)
     else:
         uri = str(status.getPath().toString())

@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobs.printing import printable
+from jobs.printing import on_terminal, printable
 from recsys_core.model_format import ItemCatalog
 
 _SHOWN_USERS = 3
 _SHOWN_RANKS = 5
+_PIPE_WIDTH = 120
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ def print_summary(
     manifest: Mapping[str, Any], lists: Sequence[UserList], *, output: str, run_directory: str
 ) -> None:
     """Print funnel, stage times, some lists, and how to read the output."""
-    console = Console(highlight=False, soft_wrap=True)
+    # Piped output has no width to fit: a log keeps its lines whole.
+    width = None if on_terminal() else _PIPE_WIDTH
+    console = Console(highlight=False, soft_wrap=True, width=width)
     console.print(_funnel_table(manifest["funnel"]))
     console.print(_seconds_table(manifest["stage_seconds"]))
     for user in lists:

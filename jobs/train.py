@@ -1,7 +1,6 @@
 """Bring the ratings to the driver as flat arrays and train the configured model there."""
 
 import logging
-import sys
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from tqdm import tqdm
 
 from jobs.config import TrainConfig
 from jobs.errors import JobError, MachineError
+from jobs.printing import on_terminal
 from jobs.schemas import ITEM_INDEX, RATING, USER_ID
 from recsys_core.errors import DeviceError, TrainingError
 from recsys_core.factor_model import TrainedModel
@@ -77,7 +77,7 @@ class _Progress:
     def __init__(self, label: str, total: int) -> None:
         self._label, self._total = label, total
         self._bar: Any = None
-        if sys.stderr.isatty():
+        if on_terminal():
             self._bar = tqdm(total=total, desc=f"train {label}", unit="epoch", leave=False)
 
     def __enter__(self) -> "_Progress":

@@ -7,17 +7,16 @@ from a random stream of its own, so a seed means the same ratings for every chun
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from itertools import product
 
 import numpy as np
 
 from recsys_core.arrays import BoolArray, Float32Array, Float64Array, Int64Array
+from recsys_core.sample_titles import GENRES, iter_titles
 
 USERS_PER_BLOCK = 128
 MIN_RATINGS_PER_USER = 20
 FIRST_TIMESTAMP = 820_454_400  # 1996-01-01 UTC
 LAST_TIMESTAMP = 1_546_300_799  # 2018-12-31 UTC
-RELEASE_YEARS = (1940, 1995)  # nothing is rated before it is released
 
 # With match in 0..1, the share of an item's genres that a user loves, the item is drawn with weight
 # popularity * (1 + PULL * match), popularity = 1 / (HEAD_ITEMS + rank), and rated
@@ -33,60 +32,6 @@ _ITEM_STREAM, _MARKET_STREAM, _ACTIVITY_STREAM, _BLOCK_STREAM = range(4)
 
 # Share of an item's genres by their number; binary fractions, so that every sum of them is exact.
 _GENRE_SHARES = ((1.0,), (0.75, 0.25), (0.5, 0.25, 0.25))
-
-# Per genre: what a thing is like; the thing; where it is. No thing belongs to two genres.
-_WORDS: dict[str, tuple[str, str, str]] = {
-    "Adventure": (
-        "Lost|Golden|Forgotten|Fearless|Uncharted|Emerald|Sunken|Endless|Daring|Legendary",
-        "Expedition|Treasure|Voyage|Temple|Jungle|Island|Explorer|Compass|Lagoon|Galleon",
-        "of the Amazon|of the Seven Seas|of Zanzibar|on the Orinoco|of the Sahara|of Borneo",
-    ),
-    "Children": (
-        "Little|Fuzzy|Happy|Sleepy|Brave Little|Tiny|Cuddly|Giggling|Magic|Runaway",
-        "Puppy|Bunny|Teddy Bear|Duckling|Kitten|Pony|Snowman|Toy Train|Hamster|Piglet",
-        "of Buttercup Farm|of Maple Lane|at the Zoo|in Toyland|of Rainbow Hill|at Grandma's",
-    ),
-    "Comedy": (
-        "Clumsy|Reluctant|Accidental|Hopeless|Wacky|Nosy|Overdressed|Unlucky|Ridiculous|Goofy",
-        "Butler|Roommate|Plumber|Mother-in-Law|Babysitter|Dentist|Waiter|Landlord|Mayor|Tourist",
-        "on Vacation|of Banana Street|at the Office|in Pajamas|in the Suburbs|on a Diet",
-    ),
-    "Crime": (
-        "Crooked|Wanted|Ruthless|Corrupt|Dirty|Cold-Blooded|Guilty|Double-Crossed|Armed|Hunted",
-        "Detective|Heist|Gangster|Witness|Informant|Jewel Thief|Alibi|Mob Boss|Getaway|Bank Job",
-        "of Harbor Street|of Chicago|in Cell Block Nine|of the South Side|of Alcatraz|of the Docks",
-    ),
-    "Fantasy": (
-        "Enchanted|Crystal|Last|Mystic|Silver|Ancient|Eternal|Shining|Hidden|Moonlit",
-        "Dragon|Wizard|Unicorn|Sword|Sorceress|Elf King|Amulet|Griffin|Oracle|Spellbook",
-        "of Avalon|of the Northern Realm|of Eldermere|of the Elves|of the Ivory Tower|of Thornwood",
-    ),
-    "Horror": (
-        "Haunted|Bleeding|Screaming|Rotting|Cursed|Evil|Undead|Silent|Possessed|Gruesome",
-        "Cellar|Crypt|Coffin|Scarecrow|Vampire|Graveyard|Zombie|Attic|Demon|Nightmare",
-        "of Blackwood Manor|of Ravenmoor|of the Asylum|in the Morgue|of Hollow Hill|of Salem",
-    ),
-    "Romance": (
-        "Tender|Forbidden|Secret|Sweet|Stolen|Summer|Perfect|Unforgettable|First|Faithful",
-        "Kiss|Valentine|Wedding|Sweetheart|Love Letter|Bride|Embrace|Honeymoon|Heart|Proposal",
-        "in Paris|in Venice|of Primrose Lane|at Sunset|by the Lake|in Springtime",
-    ),
-    "Sci-Fi": (
-        "Cosmic|Quantum|Galactic|Atomic|Robotic|Interstellar|Orbital|Alien|Cybernetic|Infinite",
-        "Android|Starship|Planet|Mutation|Time Machine|Robot|Space Station|Clone|Asteroid|Invader",
-        "of Proxima Nine|from Mars|of Andromeda|of Sector Zero|from the Year 3000|beyond Saturn",
-    ),
-    "War": (
-        "Final|Fallen|Iron|Valiant|Bloody|Doomed|Unbroken|Decorated|Besieged|Heroic",
-        "Battalion|Regiment|Siege|Sergeant|Bomber|Trench|Platoon|Barracks|Submarine|Bugle",
-        "of Normandy|of Hill 60|of the Western Front|at Dawn|of Tobruk|of the Pacific",
-    ),
-    "Western": (
-        "Lonesome|Dusty|Six-Gun|Wild|Rugged|Outlaw|Branded|Fastest|Sunburnt|Stubborn",
-        "Sheriff|Gunslinger|Cowboy|Saloon|Stagecoach|Rustler|Cattle Drive|Posse|Stallion|Rancher",
-        "of Dry Creek|of Tombstone|of the Rio Grande|of Abilene|on the Prairie|of Dodge City",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -133,7 +78,7 @@ def make_items(n_items: int, *, seed: int) -> SampleItems:
         raise ValueError(f"n_items must be at least 1, got {n_items}")
     rng = _make_rng(seed, _ITEM_STREAM)
     genres = _draw_genres(n_items, rng)
-    titles = {genre: _iter_titles(genre, rng) for genre in _WORDS}
+    titles = {genre: iter_titles(genre, rng) for genre in GENRES}
     return SampleItems(
         item_id=np.cumsum(rng.geometric(0.5, n_items), dtype=np.int64),
         title=[next(titles[names[0]]) for names in genres],
@@ -180,40 +125,13 @@ def _make_rng(seed: int, *stream: int) -> np.random.Generator:
 
 def _draw_genres(n_items: int, rng: np.random.Generator) -> list[list[str]]:
     """One to three distinct genres an item, the main one first; some genres are commoner."""
-    names = list(_WORDS)
-    share = np.linspace(1.0, 2.0, len(names))
-    main = rng.choice(len(names), n_items, p=rng.permutation(share / share.sum()))
-    order = rng.random((n_items, len(names)))
+    share = np.linspace(1.0, 2.0, len(GENRES))
+    main = rng.choice(len(GENRES), n_items, p=rng.permutation(share / share.sum()))
+    order = rng.random((n_items, len(GENRES)))
     order[np.arange(n_items), main] = -1.0  # sorts first
     n_genres = rng.choice([1, 2, 3], n_items, p=[0.45, 0.4, 0.15])
     ranked = order.argsort(axis=1)
-    return [[names[g] for g in row[:n]] for row, n in zip(ranked, n_genres, strict=True)]
-
-
-def _iter_titles(genre: str, rng: np.random.Generator) -> Iterator[str]:
-    """Endless distinct titles: the short ones in random order, the long ones, then sequels."""
-    kinds, things, places = (words.split("|") for words in _WORDS[genre])
-    short = [f"{a} {b}" for a, b in (*product(kinds, things), *product(things, places))]
-    long = [f"{a} {b} {c}" for a, b, c in product(kinds, things, places)]
-    names = [pool[i] for pool in (short, long) for i in rng.permutation(len(pool))]
-    articles = rng.choice(["", ", The"], len(names))
-    years = rng.integers(*RELEASE_YEARS, len(names), endpoint=True)
-    part = 1
-    while True:
-        numeral = f" {_format_roman(part)}" if part > 1 else ""
-        for name, article, year in zip(names, articles, years, strict=True):
-            yield f"{name}{numeral}{article} ({min(year + 2 * (part - 1), RELEASE_YEARS[1])})"
-        part += 1
-
-
-def _format_roman(number: int) -> str:
-    values = (1000, 900, 500, 400, 100, 90, 50, 40, 10, 9, 5, 4, 1)
-    symbols = ("M", "CM", "D", "CD", "C", "XC", "L", "XL", "X", "IX", "V", "IV", "I")
-    numeral = ""
-    for value, symbol in zip(values, symbols, strict=True):
-        numeral += symbol * (number // value)
-        number %= value
-    return numeral
+    return [[GENRES[g] for g in row[:n]] for row, n in zip(ranked, n_genres, strict=True)]
 
 
 def _make_market(items: SampleItems, *, seed: int) -> _Market:
@@ -307,8 +225,9 @@ def _draw_timestamps(user: Int64Array, n_users: int, rng: np.random.Generator) -
     """A time for each row: users join evenly over the years and rate most in their first days."""
     joined = rng.integers(FIRST_TIMESTAMP, LAST_TIMESTAMP - DAY, n_users)
     span = np.minimum(DAY * rng.lognormal(2.0, 2.0, n_users), LAST_TIMESTAMP - joined)
-    elapsed: Int64Array = (span[user] * rng.random(len(user)) ** 2).astype(np.int64)
-    return joined[user] + elapsed
+    elapsed = span[user] * rng.random(len(user)) ** 2
+    timestamps: Int64Array = joined[user] + elapsed.astype(np.int64)
+    return timestamps
 
 
 def _join_blocks(blocks: Iterator[RatingChunk], chunk_rows: int) -> Iterator[RatingChunk]:

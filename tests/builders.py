@@ -1,0 +1,41 @@
+"""Small inputs for tests."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from jobs.config import Config
+
+HEADER = "userId,movieId,rating,timestamp"
+
+
+def make_config(ratings: Path | str, output: Path | str = "unused", **sections: Any) -> Config:
+    """Settings for a test: what it does not say is the default."""
+    values: dict[str, Any] = {
+        "input": {"ratings": str(ratings), **sections.pop("input", {})},
+        "output": {"path": str(output)},
+        **sections,
+    }
+    return Config.model_validate(values)
+
+
+def write_csv(path: Path, lines: Iterable[str], header: str = HEADER) -> Path:
+    """A CSV file of these lines below a header."""
+    path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+def checkerboard(
+    n_users: int = 12, n_items: int = 12, *, seen: Sequence[int] = (0, 1, 2, 3)
+) -> list[str]:
+    """Rating lines of two groups of users who rate the items of their own group with 5.
+
+    Even users like even items, odd users odd ones; of its own group each user has rated all but
+    two items, which are therefore the right recommendations.
+    """
+    lines = []
+    for user in range(n_users):
+        own = [item for item in range(n_items) if item % 2 == user % 2]
+        left_out = {own[user % len(own)], own[(user + 1) % len(own)]}
+        lines += [f"{user},{item},5.0,{item}" for item in own if item not in left_out]
+    return lines

@@ -1,0 +1,48 @@
+"""Fixtures for every test: the one Spark session, and where the real ratings are."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_DEFAULT_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The directory of ml-latest-small and goodbooks-10k; skips where it is not there."""
+    directory = Path(os.environ.get("RECSYS_DATA", _DEFAULT_DATA)).absolute()
+    if not (directory / "ml-latest-small" / "ratings.csv").is_file():
+        pytest.skip(f"no real ratings in {directory}; set RECSYS_DATA to their directory")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def spark() -> "Iterator[SparkSession]":
+    """A small pinned session, made as the job makes its own."""
+    from pyspark.sql import SparkSession
+
+    from jobs.config import SparkConfig
+    from jobs.session import open_session
+
+    SparkSession.builder.config(
+        map={
+            "spark.master": "local[2]",
+            "spark.driver.memory": "2g",
+            "spark.driver.host": "127.0.0.1",
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.ui.enabled": "false",
+            "spark.sql.shuffle.partitions": "2",
+            "spark.executorEnv.OMP_NUM_THREADS": "1",
+            "spark.executorEnv.OPENBLAS_NUM_THREADS": "1",
+            "spark.executorEnv.MKL_NUM_THREADS": "1",
+        }
+    ).getOrCreate()
+    session = open_session(SparkConfig())
+    yield session
+    session.stop()

@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import pytest
+
+from jobs.config import load_config
+from jobs.config_listing import list_settings
+from jobs.errors import ConfigError
+
+CONF = Path(__file__).parents[2] / "conf"
+MINIMAL = '[input]\nratings = "r.csv"\n[output]\npath = "out"\n'
+
+
+@pytest.fixture
+def minimal(tmp_path: Path) -> Path:
+    file = tmp_path / "job.toml"
+    file.write_text(MINIMAL)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("score.kk=5", "score.kk: unknown key; did you mean 'k'? allowed: k"),
+        ("scoring.k=5", "scoring: unknown key; did you mean 'score'?"),
+        ("score.k=0", "score.k = 0: must be greater than or equal to 1"),
+        ("score.k=ten", "score.k = 'ten': must be a valid integer"),
+        ("score.k=1.5", "score.k = 1.5: must be a valid integer"),
+        ("score.k=true", "score.k = True: must be a valid integer"),
+        ("train.model=svd", "train.model = 'svd': must be 'nmf' or 'mf'"),
+        ("clean.min_rating=6", "min_rating = 6 exceeds max_rating = 5"),
+        ("clean.max_rating=nan", "clean.max_rating = nan: must be a finite number"),
+        ("train.mf.learning_rate=0", "train.mf.learning_rate = 0: must be greater than 0"),
+        ("input.separator=;;", "input.separator = ';;': "),
+        ("score.k", "expected section.key=value"),
+        ("k=5", "expected section.key=value"),
+        ("score.k.deep=1", "score.k = {'deep': 1}"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_key_and_allowed_values(
+    minimal: Path, override: str, expected: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_config(minimal, [override])
+    message = str(error.value)
+    assert expected.split(" = {")[0] in message
+    assert "--set" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[input]\nratings = ", "not valid TOML"),
+        ('[output]\npath = "x"\n', "input: missing"),
+        (MINIMAL + "[score]\nk = 0\n", "score.k = 0"),
+        (MINIMAL + "surprise = 1\n", "output.surprise: unknown key; allowed: path"),
+    ],
+)
+def test_a_mistake_in_the_file_names_the_file(tmp_path: Path, text: str, expected: str) -> None:
+    file = tmp_path / "job.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=f"job.toml: .*{expected}|job.toml: {expected}"):
+        load_config(file)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.toml: no such configuration file"):
+        load_config(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [("score.k=3", 3), ("score.k = 3", 3)],
+)
+def test_overrides_win_over_the_file(minimal: Path, override: str, value: int) -> None:
+    assert load_config(minimal, [override]).score.k == value
+
+
+@pytest.mark.parametrize("text", ["a b=c.csv", '"quoted.csv"', "s3a://bucket/x", "3"])
+def test_strings_need_no_quotes(minimal: Path, text: str) -> None:
+    if text == "3":  # a TOML integer: paths that look like numbers take quotes
+        with pytest.raises(ConfigError, match=r"input\.ratings"):
+            load_config(minimal, [f"input.ratings={text}"])
+        return
+    assert load_config(minimal, [f"input.ratings={text}"]).input.ratings == text.strip('"')
+
+
+@pytest.mark.parametrize("file", sorted(CONF.glob("*.toml")), ids=lambda file: file.name)
+def test_every_configuration_we_ship_is_valid(file: Path) -> None:
+    load_config(file)
+
+
+def test_the_listing_is_the_same_configuration(minimal: Path, tmp_path: Path) -> None:
+    config = load_config(minimal, ["train.mf.learning_rate=0.003", "input.separator=;"])
+    listed = tmp_path / "listed.toml"
+    listed.write_text("\n".join(list_settings(config)))
+    assert load_config(listed) == config
+
+
+def test_every_setting_is_described(minimal: Path) -> None:
+    lines = list(list_settings(load_config(minimal)))
+    settings = [position for position, line in enumerate(lines) if " = " in line and line[0] != "#"]
+    assert len(settings) > 25
+    assert all(lines[position - 1].startswith("# ") for position in settings)

@@ -1,0 +1,110 @@
+"""The one way in, as a person runs it: real processes, real spark-submit."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def submit(*arguments: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [str(ROOT / "spark-submit.sh"), *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+
+
+def test_without_arguments_it_publishes_the_sample(tmp_path: Path) -> None:
+    # --conf only keeps the test's JVM small.
+    done = submit("--conf", "spark.driver.memory=1g", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lists = pd.read_parquet(tmp_path / "output/sample/current/recommendations")
+    assert len(lists) == 600 * 10
+    for expected in (
+        "From input to training data",
+        "Seconds",
+        "user 1: 1. ",
+        "Published 6,000 recommendations",
+        "SELECT * FROM",
+    ):
+        assert expected in done.stdout
+    assert "cluster 0 (" in done.stdout
+    assert "Traceback" not in done.stdout
+    # Spark's own log is quiet here, not lost.
+    assert "SparkContext" not in done.stdout + done.stderr
+    assert "SparkContext" in (ROOT / ".logs" / "spark.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--set", "score.k=0"], 2, "error: --set score.k = 0: must be greater than or equal to 1"),
+        (["nightly", "--config", "none.toml"], 2, "error: none.toml: no such configuration file"),
+        (["--run-date", "2026-13-01"], 2, "error: --run-date 2026-13-01: expected a date"),
+        (["nightly", "--nonsense"], 2, "No such option"),
+        (["nonsense"], 2, "No such command"),
+        (["--master"], 2, "error: --master needs a value"),
+    ],
+)
+def test_a_wrong_command_ends_before_spark_starts(
+    tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    # No java in reach: had it been needed, the answer would be another.
+    done = submit(*arguments, cwd=tmp_path, JAVA_HOME=str(tmp_path), RECSYS_SPARK_LOG="unused")
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_input_ends_with_its_own_exit_code_and_one_line(tmp_path: Path) -> None:
+    done = submit(
+        "nightly",
+        "--set",
+        "input.ratings=none.csv",
+        "--set",
+        "output.path=out",
+        "--conf=spark.driver.memory=1g",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 4
+    # spark-submit sends the driver's stderr to stdout.
+    output = done.stdout + done.stderr
+    errors = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert errors == ["error: input.ratings = 'none.csv': no such file"]
+    assert "Traceback" not in output
+
+
+def test_the_settings_are_printed_with_their_descriptions(tmp_path: Path) -> None:
+    done = submit("config", "--set", "score.k=3", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "# Recommendations for each user.\nk = 3\n" in done.stdout
+
+
+def test_a_sample_of_any_size_is_generated(tmp_path: Path) -> None:
+    done = submit(
+        "sample",
+        "--users",
+        "50",
+        "--items",
+        "60",
+        "--ratings",
+        "500",
+        "--output",
+        "s",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0
+    assert len(pd.read_csv(tmp_path / "s" / "ratings.csv")) == 500
+    refused = submit("sample", "--users", "2", "--items", "2", "--ratings", "9", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: ")
