@@ -131,7 +131,7 @@ def _count_items(account: DataFrame) -> pd.DataFrame:
         _count(unique).alias("rating_count"),
         F.round(F.avg(F.when(unique, F.col(RATING))), _MEAN_DECIMALS).alias("mean_rating"),
     )
-    items = counts.toArrow().to_pandas(integer_object_nulls=True)
+    items: pd.DataFrame = counts.toArrow().to_pandas(integer_object_nulls=True)
     return items.sort_values(ITEM_ID, na_position="first", ignore_index=True)
 
 

@@ -3,9 +3,10 @@
 Each imports what it needs when it runs, so that the quick ones stay quick.
 """
 
+import contextlib
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from functools import wraps
 from pathlib import Path
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.errors import ConfigError, JobError
+from jobs.printing import printable
 
 if TYPE_CHECKING:
     from jobs.config import Config
 
-_DEFAULT_CONFIG = Path(__file__).parent.parent / "conf" / "sample.toml"
+_CONF = Path(__file__).parent.parent / "conf"
+_DEFAULT_CONFIG = _CONF / "sample.toml"
 
 
 def _exits_with_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -135,6 +138,131 @@ def sample(users: int, items: int, ratings: int, seed: int, output: Path) -> Non
     except OSError as error:
         raise JobError(f"--output {output}: cannot be written: {error.strerror}") from None
     click.echo(f"wrote {output}/ratings.csv and {output}/movies.csv")
+
+
+_model_option = click.option(
+    "--model",
+    "directory",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A run's model, as OUT/current/model.",
+)
+_k_option = click.option("-k", type=int, default=10, show_default=True, help="Length of the list.")
+
+
+@main.command()
+@_model_option
+@click.option("--query", help='Ratings as JSON, {"Toy Story (1995)": 5}, or a file of it.')
+@click.option("--rate", "rates", multiple=True, metavar="ITEM=RATING", help="One rating.")
+@_k_option
+@click.option("--explain", is_flag=True, help="Say which of the ratings brought each item up.")
+@_exits_with_one_line
+def recommend(
+    directory: Path, query: str | None, rates: tuple[str, ...], k: int, explain: bool
+) -> None:
+    """List what somebody with these ratings would be recommended. Without Spark."""
+    from jobs.model_store import load_model
+    from jobs.queries import format_list, read_query
+    from recsys_core.recommender import recommend_resolved, resolve_query
+
+    ratings = read_query(query, rates)
+    model = load_model(directory)
+    with _query_errors():
+        resolved = resolve_query(ratings, model)
+        items = recommend_resolved(resolved, model, k, explain=explain)
+    for line in resolved.ignored:
+        click.echo(f"ignored: {printable(line)}", err=True)
+    for line in format_list(items):
+        click.echo(line)
+
+
+@main.command()
+@_model_option
+@click.option("--item", required=True, help="Title or id of an item.")
+@_k_option
+@_exits_with_one_line
+def similar(directory: Path, item: str, k: int) -> None:
+    """List the items nearest to one. Without Spark."""
+    from jobs.model_store import load_model
+    from jobs.queries import format_similar
+    from recsys_core.recommender import find_similar
+
+    model = load_model(directory)
+    with _query_errors():
+        items = find_similar(item, model, k)
+    for line in format_similar(items):
+        click.echo(line)
+
+
+@main.command()
+@_model_option
+@click.option("--user", help="Also show this user's row, factors and reconstruction.")
+@_exits_with_one_line
+def inspect(directory: Path, user: str | None) -> None:
+    """Look inside a model: P, Q, R, the error, the factors. Without Spark."""
+    from jobs.inspection import describe_saved_model, describe_user, read_user_ratings
+    from jobs.model_store import load_model
+
+    model = load_model(directory)
+    for line in describe_saved_model(model):
+        click.echo(line)
+    if user is not None:
+        click.echo("")
+        for line in describe_user(model, read_user_ratings(model, user), user):
+            click.echo(line)
+
+
+@main.command()
+@click.option(
+    "--model",
+    "directories",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    required=True,
+    help="A run's model; several are compared.",
+)
+@click.option(
+    "--file",
+    type=click.Path(path_type=Path),
+    default=_CONF / "personas.toml",
+    help="The personas.  [default: conf/personas.toml]",
+)
+@_k_option
+@_exits_with_one_line
+def personas(directories: tuple[Path, ...], file: Path, k: int) -> None:
+    """Ask models for the lists of typical users, and score them. Without Spark."""
+    from rich.console import Console
+
+    from jobs.model_store import load_model
+    from jobs.personas import (
+        ask_persona,
+        compare_models,
+        describe_model,
+        list_result,
+        load_personas,
+    )
+
+    people = load_personas(file)
+    models = [load_model(directory) for directory in directories]
+    with _query_errors():
+        results = [[ask_persona(persona, model, k) for persona in people] for model in models]
+    if len(models) == 1:
+        for result in results[0]:
+            for line in list_result(result):
+                click.echo(printable(line))
+    Console(width=100).print(
+        compare_models([describe_model(model) for model in models], results, k)
+    )
+
+
+@contextlib.contextmanager
+def _query_errors() -> Iterator[None]:
+    from recsys_core.errors import QueryError
+
+    try:
+        yield
+    except QueryError as error:
+        raise ConfigError(printable(error)) from None
 
 
 if __name__ == "__main__":

@@ -138,6 +138,18 @@ class ClusterConfig(Section):
     seed: int = Field(42, ge=0, le=2**32 - 1, description="Seed of KMeans.")
 
 
+class PublishConfig(Section):
+    similar_items: int = Field(
+        10,
+        ge=0,
+        le=1_000,
+        description="Neighbours listed for each item in 'similar_items'; 0: none.",
+    )
+    factors: bool = Field(
+        False, description="Write the tables 'user_factors' and 'item_factors' too."
+    )
+
+
 class OutputConfig(Section):
     path: NonEmpty = Field(description="Directory the runs are published in, any Hadoop path.")
 
@@ -162,6 +174,9 @@ class Config(Section):
     train: TrainConfig = Field(default_factory=TrainConfig, description="How the model is trained.")
     score: ScoreConfig = Field(default_factory=ScoreConfig, description="What users get.")
     cluster: ClusterConfig = Field(default_factory=ClusterConfig, description="Item clusters.")
+    publish: PublishConfig = Field(
+        default_factory=PublishConfig, description="What is published beside the lists."
+    )
     output: OutputConfig = Field(description="Where it goes.")
     spark: SparkConfig = Field(default_factory=SparkConfig, description="How Spark splits work.")
 

@@ -9,9 +9,11 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from jobs.audit import RecommendationsAudit
-from jobs.clean import CleanRatings
+from jobs.clean import CleanRatings, FunnelStep
 from jobs.config import Config
 from jobs.publish import Run
+from jobs.read import RatingsInput
+from jobs.schemas import TIMESTAMP
 from jobs.storage import InputFile
 from recsys_core.factor_model import TrainedModel
 
@@ -27,18 +29,29 @@ _PACKAGES = (
 )
 
 
-def describe_training(config: Config, trained: TrainedModel, run: Run) -> dict[str, Any]:
-    """Facts of the training; they go into the saved model too."""
+def describe_training(
+    config: Config, trained: TrainedModel, run: Run, source: RatingsInput, last: FunnelStep
+) -> dict[str, Any]:
+    """Facts of the training; they go into the saved model too.
+
+    Args:
+        last: the funnel's last step: what the model was trained on.
+    """
+    columns = config.input.columns.model_dump()
+    columns["timestamp"] = (columns["timestamp"] or TIMESTAMP) if source.has_timestamp else None
     return {
         **run.footer,
         "model": config.train.model,
         "settings": getattr(config.train, config.train.model).model_dump(),
         "seed": config.train.seed,
         "device": trained.device,
+        "n_users": last.users,
+        "n_ratings": last.rows,
         "losses": trained.losses,
         "figures": trained.figures,
         "rating_range": [config.clean.min_rating, config.clean.max_rating],
-        "clean": config.clean.model_dump(),
+        "rating_files": [file.path for file in source.files],
+        "columns": {**columns, "separator": config.input.separator},
     }
 
 
@@ -50,6 +63,7 @@ def make_manifest(
     files: Sequence[InputFile],
     clean: CleanRatings,
     training: Mapping[str, Any],
+    clusters: Mapping[str, Any],
     model_sha256: Mapping[str, str],
     audit: RecommendationsAudit,
     rows: Mapping[str, int],
@@ -68,6 +82,7 @@ def make_manifest(
         "funnel": [asdict(step) for step in clean.funnel],
         "quarantined": clean.refused,
         "training": dict(training),
+        "clusters": dict(clusters),
         "model_sha256": dict(model_sha256),
         "audit": asdict(audit),
         "rows": dict(rows),

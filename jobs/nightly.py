@@ -11,14 +11,28 @@ from pyspark.sql import SparkSession
 from jobs.audit import audit_recommendations, audit_rows
 from jobs.catalog import make_catalog
 from jobs.clean import CleanRatings, clean_ratings
-from jobs.cluster import label_items, log_clusters
+from jobs.cluster import (
+    describe_clusters,
+    label_items,
+    list_item_factors,
+    list_similar_items,
+)
 from jobs.config import Config
 from jobs.index import index_ratings
 from jobs.manifest import describe_training, make_manifest
 from jobs.publish import Run, StagedRun, reconcile_pointers
 from jobs.read import read_items, read_ratings
-from jobs.schemas import EXCLUDED, ITEM_CLUSTERS, ITEM_ID, RECOMMENDATIONS, id_type_name
-from jobs.score import score_users
+from jobs.schemas import (
+    EXCLUDED,
+    ITEM_CLUSTERS,
+    ITEM_FACTORS,
+    ITEM_ID,
+    RECOMMENDATIONS,
+    SIMILAR_ITEMS,
+    USER_FACTORS,
+    id_type_name,
+)
+from jobs.score import fold_in_users, score_users
 from jobs.session import choose_partitions
 from jobs.stages import StageClock
 from jobs.storage import open_storage
@@ -78,18 +92,31 @@ def _run_stages(spark: SparkSession, config: Config, staged: StagedRun) -> Publi
         staged.write_table(RECOMMENDATIONS, lists)
     with clock.stage("cluster"):
         labelled = label_items(trained.model, catalog, config.cluster)
-        log_clusters(labelled)
-        staged.write_local_table(spark, ITEM_CLUSTERS, labelled, {ITEM_ID: item_id_type})
+        clusters = describe_clusters(labelled, config.cluster)
+        id_types = {ITEM_ID: item_id_type, "similar_item_id": item_id_type}
+        staged.write_local_table(spark, ITEM_CLUSTERS, labelled, id_types)
+        n_rows = {ITEM_CLUSTERS: len(catalog)}
+        if config.publish.similar_items:
+            similar = list_similar_items(trained.model, catalog, config.publish.similar_items)
+            staged.write_local_table(spark, SIMILAR_ITEMS, similar, id_types)
+            n_rows[SIMILAR_ITEMS] = len(similar)
+        if config.publish.factors:
+            factors = list_item_factors(trained.model, catalog)
+            staged.write_local_table(spark, ITEM_FACTORS, factors, id_types)
+            staged.write_table(
+                USER_FACTORS, fold_in_users(indexed.frame, trained.model, catalog.item_ids)
+            )
+            n_rows |= {ITEM_FACTORS: len(catalog), USER_FACTORS: clean.funnel[-1].users}
     with clock.stage("audit"):
         written = spark.read.parquet(staged.table_uri(RECOMMENDATIONS))
-        clusters = spark.read.parquet(staged.table_uri(ITEM_CLUSTERS))
         audit = audit_recommendations(
             written, indexed.frame, k=config.score.k, n_items=len(catalog)
         )
-        audit_rows(ITEM_CLUSTERS.name, clusters, len(catalog))
+        for table, expected in n_rows.items():
+            audit_rows(table.name, spark.read.parquet(staged.table_uri(table)), expected)
         shown = pick_lists(written, catalog)
     with clock.stage("publish"):
-        training = describe_training(config, trained, staged.run)
+        training = describe_training(config, trained, staged.run, source, clean.funnel[-1])
         manifest = make_manifest(
             spark,
             config,
@@ -97,9 +124,13 @@ def _run_stages(spark: SparkSession, config: Config, staged: StagedRun) -> Publi
             files=[*source.files, *items.files],
             clean=clean,
             training=training,
+            clusters=clusters,
             model_sha256=staged.write_model(SavedModel(trained.model, catalog, training)),
             audit=audit,
-            rows={RECOMMENDATIONS.name: audit.rows, ITEM_CLUSTERS.name: len(catalog)},
+            rows={
+                RECOMMENDATIONS.name: audit.rows,
+                **{table.name: rows for table, rows in n_rows.items()},
+            },
             n_partitions=n_partitions,
             stage_seconds=clock.seconds,
         )

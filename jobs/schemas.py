@@ -82,6 +82,35 @@ ITEM_CLUSTERS = Table(
     ),
 )
 
+SIMILAR_ITEMS = Table(
+    "similar_items",
+    ("item_id", "rank"),
+    (
+        TableColumn("item_id", None, "Item id, as in the input."),
+        TableColumn("rank", "int", "Place among the item's neighbours; 1 is the nearest."),
+        TableColumn("similar_item_id", None, "The neighbour's item id."),
+        TableColumn("similarity", "float", "Cosine of the two items' factors, -1 to 1."),
+    ),
+)
+
+USER_FACTORS = Table(
+    "user_factors",
+    ("user_id",),
+    (
+        TableColumn("user_id", None, "User id, as in the input."),
+        TableColumn("factors", "array<float>", "Score = inner product with the item's factors."),
+    ),
+)
+
+ITEM_FACTORS = Table(
+    "item_factors",
+    ("item_id",),
+    (
+        TableColumn("item_id", None, "Item id, as in the input."),
+        TableColumn("factors", "array<float>", "Bias terms, where the model has any, come last."),
+    ),
+)
+
 EXCLUDED = Table(
     "excluded",
     ("kind", "id"),

@@ -9,7 +9,7 @@ import pandas as pd
 from pyspark import Broadcast
 from pyspark.sql import DataFrame
 
-from jobs.schemas import ITEM_ID, ITEM_INDEX, RATING, RECOMMENDATIONS, USER_ID
+from jobs.schemas import ITEM_ID, ITEM_INDEX, RATING, RECOMMENDATIONS, USER_FACTORS, USER_ID, Table
 from recsys_core.arrays import IdArray
 from recsys_core.factor_model import FactorModel
 from recsys_core.scoring import RatingRows, ScoredUsers, UserScorer
@@ -31,26 +31,49 @@ def score_users(ratings: DataFrame, model: FactorModel, item_ids: IdArray, k: in
     Args:
         ratings: ``IndexedRatings.frame``, each user's rows consecutive in one partition.
     """
-    broadcast = ratings.sparkSession.sparkContext.broadcast(ScoringModel(model, item_ids))
-    types = {name: ratings.schema[name].dataType.simpleString() for name in (USER_ID, ITEM_ID)}
-    schema = ", ".join(
-        f"{column.name} {column.type or types[column.name]}" for column in RECOMMENDATIONS.columns
-    )
-    rows = ratings.select(USER_ID, ITEM_INDEX, RATING)
-    return rows.mapInPandas(_make_scorer(broadcast, k), schema=schema)
+    broadcast = _ship(ratings, model, item_ids)
 
-
-def _make_scorer(
-    broadcast: Broadcast[ScoringModel], k: int
-) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
     def score_partition(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        _require_one_blas_thread()
-        shipped = broadcast.value
+        shipped = _receive(broadcast)
         scorer = UserScorer(shipped.model, k)
         for scored in scorer.score(map(_to_rows, batches)):
-            yield _to_frame(scored, shipped.item_ids)
+            yield _to_lists(scored, shipped.item_ids)
 
-    return score_partition
+    return _map_users(ratings, score_partition, RECOMMENDATIONS)
+
+
+def fold_in_users(ratings: DataFrame, model: FactorModel, item_ids: IdArray) -> DataFrame:
+    """The columns of ``USER_FACTORS``: what ``score_users`` folds in, kept."""
+    broadcast = _ship(ratings, model, item_ids)
+
+    def fold_in_partition(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        shipped = _receive(broadcast)
+        scorer = UserScorer(shipped.model, k=1)
+        for user_id, factors in scorer.fold_in(map(_to_rows, batches)):
+            yield pd.DataFrame({USER_ID: user_id, "factors": list(factors)})
+
+    return _map_users(ratings, fold_in_partition, USER_FACTORS)
+
+
+def _ship(ratings: DataFrame, model: FactorModel, item_ids: IdArray) -> Broadcast[ScoringModel]:
+    return ratings.sparkSession.sparkContext.broadcast(ScoringModel(model, item_ids))
+
+
+def _receive(broadcast: Broadcast[ScoringModel]) -> ScoringModel:
+    _require_one_blas_thread()
+    return broadcast.value
+
+
+def _map_users(
+    ratings: DataFrame,
+    function: Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]],
+    table: Table,
+) -> DataFrame:
+    types = {name: ratings.schema[name].dataType.simpleString() for name in (USER_ID, ITEM_ID)}
+    schema = ", ".join(
+        f"{column.name} {column.type or types[column.name]}" for column in table.columns
+    )
+    return ratings.select(USER_ID, ITEM_INDEX, RATING).mapInPandas(function, schema=schema)
 
 
 def _require_one_blas_thread() -> None:
@@ -72,7 +95,7 @@ def _to_rows(batch: pd.DataFrame) -> RatingRows:
     )
 
 
-def _to_frame(scored: ScoredUsers, item_ids: IdArray) -> pd.DataFrame:
+def _to_lists(scored: ScoredUsers, item_ids: IdArray) -> pd.DataFrame:
     lists = scored.lists
     return pd.DataFrame(
         {

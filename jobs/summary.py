@@ -54,6 +54,7 @@ def print_summary(
     console = Console(highlight=False, soft_wrap=True, width=width)
     console.print(_funnel_table(manifest["funnel"]))
     console.print(_seconds_table(manifest["stage_seconds"]))
+    console.print(Text(_describe_training(manifest["training"])))
     for user in lists:
         titles = "; ".join(
             f"{rank}. {printable(title)}" for rank, title in enumerate(user.titles, 1)
@@ -66,6 +67,13 @@ def print_summary(
     files = f"{output}/current/recommendations/*.parquet"
     query = f"SELECT * FROM '{files}' ORDER BY user_id, rank LIMIT 10"
     console.print(Text(f"Query it: duckdb -c {shlex.quote(query)}"))
+
+
+def _describe_training(training: Mapping[str, Any]) -> str:
+    figures = [
+        f"{name.replace('_', ' ')} {value:.6g}" for name, value in training["figures"].items()
+    ]
+    return f"Trained {training['model']} on {training['device']}: {', '.join(figures)}"
 
 
 def _funnel_table(funnel: Sequence[Mapping[str, Any]]) -> Table:

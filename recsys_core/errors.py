@@ -11,3 +11,7 @@ class ModelFormatError(ValueError):
 
 class DeviceError(RuntimeError):
     """The requested compute device is not there."""
+
+
+class QueryError(ValueError):
+    """A query that cannot be answered; the message says which part and what would do."""

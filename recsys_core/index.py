@@ -25,11 +25,14 @@ class ItemIndex:
         """The index of the distinct ids.
 
         Raises:
-            TypeError: ids of mixed types.
+            TypeError: ids that are neither all integers nor all strings.
         """
         distinct = sorted(set(ids))
-        kind: Any = object if distinct and isinstance(distinct[0], str) else np.int64
-        return cls(np.array(distinct, dtype=kind))
+        if all(isinstance(item, str) for item in distinct):
+            return cls(np.array(distinct, dtype=object if distinct else np.int64))
+        if all(isinstance(item, (int, np.integer)) for item in distinct):
+            return cls(np.array(distinct, dtype=np.int64))
+        raise TypeError("item ids must be all integers or all strings")
 
     def __post_init__(self) -> None:
         if np.any(self.item_ids[1:] <= self.item_ids[:-1]):

@@ -4,7 +4,8 @@ Without biases it is the third notebook's model; with them that of Koren, Bell a
 *Matrix Factorization Techniques for Recommender Systems*, IEEE Computer 42(8), 2009.
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -93,23 +94,30 @@ class MfModel(FactorModel):
     def from_arrays(cls, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         vectors = np.ascontiguousarray(arrays["item_factors"], dtype=np.float32)
         item_bias = arrays.get("item_bias")
-        if item_bias is not None and item_bias.shape != (len(vectors),):
-            raise ValueError(f"item_bias has shape {item_bias.shape}, expected ({len(vectors)},)")
-        return cls(
-            vectors, item_bias, float(arrays["global_mean"][0]), float(arrays["regularization"][0])
+        if vectors.ndim != 2 or (item_bias is not None and item_bias.shape != vectors.shape[:1]):
+            shape = None if item_bias is None else item_bias.shape
+            raise ValueError(f"item_bias has shape {shape} beside factors of {vectors.shape}")
+        global_mean, regularization = (
+            float(arrays[name][0]) for name in ("global_mean", "regularization")
         )
+        if not (np.isfinite(global_mean) and 0 <= regularization < np.inf):
+            raise ValueError(f"global_mean = {global_mean}, regularization = {regularization}")
+        return cls(vectors, item_bias, global_mean, regularization)
 
 
 def _solve_ridge(
     rated: Float64Array, residuals: Float64Array, regularization: float
 ) -> Float64Array:
     """Solve (A'A + lambda n I) p = A'r for one user: A float64 [n, n_factors], r float64 [n]."""
+    if regularization == 0:
+        # Fewer ratings than factors have many solutions: take the shortest.
+        return np.asarray(np.linalg.lstsq(rated, residuals, rcond=None)[0], dtype=np.float64)
     gram = rated.T @ rated
     # A user without ratings still gets a regular system, whose solution is zero.
     gram[np.diag_indices_from(gram)] += regularization * max(len(rated), 1)
     _, solution, failed = lapack.dposv(gram, rated.T @ residuals)
-    if failed:  # without regularization, fewer ratings than factors leave many solutions
-        solution = np.linalg.lstsq(rated, residuals, rcond=None)[0]
+    if failed:  # a lambda so small that rounding has cost the matrix its definiteness
+        solution = np.linalg.lstsq(gram, rated.T @ residuals, rcond=None)[0]
     return np.asarray(solution, dtype=np.float64)
 
 
@@ -161,130 +169,159 @@ def train_mf(
     import torch
 
     chosen = resolve_device(device)
-    generator = torch.Generator().manual_seed(seed)
-    state = _MfState.create(ratings, n_factors, biases, generator, chosen)
-    optimizer = torch.optim.Adam(state.parameters(), lr=learning_rate, fused=True)
-    losses: list[float] = []
-    for epoch in range(epochs):
-        losses.append(state.run_epoch(optimizer, batch_size, regularization, generator))
+    with _small_steps(), torch.inference_mode():
+        state = _MfState.create(ratings, n_factors, biases, seed, chosen)
+        losses: list[float] = []
         advice = f"lower train.mf.learning_rate (now {learning_rate:g})"
-        require_finite("mf", np.array(losses[-1]), after=f"epoch {epoch}", advice=advice)
-        if on_epoch is not None:
-            on_epoch(epoch, losses[-1])
-    model = state.to_model(fold_in_regularization)
-    advice = f"lower train.mf.learning_rate (now {learning_rate:g})"
+        for epoch in range(epochs):
+            losses.append(state.run_epoch(batch_size, learning_rate, regularization))
+            require_finite("mf", np.array(losses[-1]), after=f"epoch {epoch}", advice=advice)
+            if on_epoch is not None:
+                on_epoch(epoch, losses[-1])
+        model = state.to_model(fold_in_regularization)
     require_finite("mf", model.item_factors, after=f"{epochs} epochs", advice=advice)
     return TrainedModel(model, losses, {"train_mse": losses[-1]}, device=chosen)
 
 
-def _make_table(
-    n_rows: int, n_factors: int, biases: bool, generator: "torch.Generator", device: str
-) -> "torch.Tensor":
-    """Vectors from U(0, 0.05), as in the notebook, and a bias column of zeros; with a gradient."""
+@contextlib.contextmanager
+def _small_steps() -> Iterator[None]:
+    """Set the CPU up for steps of microseconds."""
     import torch
 
-    table = torch.zeros(n_rows, n_factors + biases)
-    table[:, :n_factors].uniform_(0, 0.05, generator=generator)  # drawn on the CPU on every device
-    table = table.to(device)
-    table.grad = torch.zeros_like(table)
-    return table
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # handing a step to other threads costs more than the step
+    # Adam's averages of rarely rated items fade below 1e-38, where arithmetic is slow.
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(before)
 
 
 @dataclass
 class _MfState:
     """Ratings and parameters on the training device.
 
-    Gradients are written out rather than recorded by autograd: for vectors this short, recording
-    costs more than the arithmetic. They are dense, as Adam's moving averages are in the notebook:
-    a parameter keeps moving in steps whose batch does not touch it.
+    Users and items share one table, users first: a step is then one gather, one scatter and one
+    Adam update. Gradients are written out rather than recorded by autograd, as recording costs more
+    than the arithmetic of vectors this short. They are dense, as in the notebook: Adam keeps moving
+    a parameter in steps whose batch does not touch it.
     """
 
-    users: "torch.Tensor"  # int64 [n_ratings]
-    items: "torch.Tensor"  # int64 [n_ratings]
+    users: "torch.Tensor"  # int64 [n_ratings], rows of the table
+    items: "torch.Tensor"  # int64 [n_ratings], rows of the table: n_users + item_index
     values: "torch.Tensor"  # float32 [n_ratings], less the global mean
-    user_table: "torch.Tensor"  # float32 [n_users, n_factors (+ 1: bias)]
-    item_table: "torch.Tensor"  # float32 [n_items, n_factors (+ 1: bias)]
+    table: "torch.Tensor"  # float32 [n_users + n_items, n_factors (+ 1: bias)]
+    gradient: "torch.Tensor"  # as table
+    moments: "tuple[torch.Tensor, torch.Tensor]"  # Adam's moving averages, as table
+    step: "torch.Tensor"  # float32 scalar, Adam's step count
+    generator: "torch.Generator"
+    n_users: int
     n_factors: int
     global_mean: float
 
     @classmethod
-    def create(
-        cls, ratings: Csr, n_factors: int, biases: bool, generator: "torch.Generator", device: str
-    ) -> Self:
+    def create(cls, ratings: Csr, n_factors: int, biases: bool, seed: int, device: str) -> Self:
         import torch
 
         coo = ratings.tocoo()
         mean = float(coo.data.mean(dtype=np.float64)) if biases else 0.0
         n_users, n_items = ratings.shape
+        # Drawn on the CPU: the same start and the same order on every device.
+        generator = torch.Generator().manual_seed(seed)
+        table = torch.zeros(n_users + n_items, n_factors + biases)
+        table[:, :n_factors].uniform_(0, 0.05, generator=generator)
+        table = table.to(device)
         return cls(
             users=torch.from_numpy(coo.row.astype(np.int64)).to(device),
-            items=torch.from_numpy(coo.col.astype(np.int64)).to(device),
+            items=torch.from_numpy(coo.col.astype(np.int64) + n_users).to(device),
             values=torch.from_numpy((coo.data - mean).astype(np.float32)).to(device),
-            user_table=_make_table(n_users, n_factors, biases, generator, device),
-            item_table=_make_table(n_items, n_factors, biases, generator, device),
+            table=table,
+            gradient=torch.zeros_like(table),
+            moments=(torch.zeros_like(table), torch.zeros_like(table)),
+            step=torch.zeros((), device=device),
+            generator=generator,
+            n_users=n_users,
             n_factors=n_factors,
             global_mean=mean,
         )
 
     @property
     def has_biases(self) -> bool:
-        return self.user_table.shape[1] > self.n_factors
+        return self.table.shape[1] > self.n_factors
 
-    def parameters(self) -> list["torch.Tensor"]:
-        return [self.user_table, self.item_table]
-
-    def run_epoch(
-        self,
-        optimizer: "torch.optim.Optimizer",
-        batch_size: int,
-        regularization: float,
-        generator: "torch.Generator",
-    ) -> float:
+    def run_epoch(self, batch_size: int, learning_rate: float, regularization: float) -> float:
         """One pass over all ratings in random order; the mean of its batches' losses."""
         import torch
 
-        order = torch.randperm(len(self.values), generator=generator).to(self.values.device)
-        users, items, values = self.users[order], self.items[order], self.values[order]
-        total = torch.zeros((), device=values.device)
-        starts = range(0, len(values), batch_size)
-        for start in starts:
-            batch = slice(start, start + batch_size)
-            total += self._backward(users[batch], items[batch], values[batch], regularization)
-            optimizer.step()
-        return float(total) / len(starts)  # the one GPU-to-CPU sync point of the epoch
+        order = torch.randperm(len(self.values), generator=self.generator).to(self.values.device)
+        rows = torch.stack([self.users[order], self.items[order]])  # [2, n_ratings]
+        values = self.values[order]
+        square_errors, sizes = [], []
+        for start in range(0, len(values), batch_size):
+            part = slice(start, start + batch_size)
+            batch = values[part]
+            square_errors.append(self._backward(rows[:, part].reshape(-1), batch, regularization))
+            sizes.append(len(batch))
+            self._update(learning_rate)
+        means = torch.stack(square_errors) / torch.tensor(sizes, device=values.device)
+        return float(means.mean())  # the one GPU-to-CPU sync point of the epoch
 
     def _backward(
-        self,
-        users: "torch.Tensor",  # [batch]
-        items: "torch.Tensor",  # [batch]
-        values: "torch.Tensor",  # [batch]
-        regularization: float,
+        self, rows: "torch.Tensor", values: "torch.Tensor", regularization: float
     ) -> "torch.Tensor":
-        """Set the gradients of mean((p . q + b_u + b_i - r)^2 + L2); the mean squared error."""
-        p, q = self.user_table[users], self.item_table[items]  # [batch, n_factors (+ 1)]
+        """Set the gradient of mean((p . q + b_u + b_i - r)^2 + L2); the sum of square errors.
+
+        Args:
+            rows: [2 * batch], users then items.
+            values: [batch].
+        """
+        import torch
+
+        batch = len(values)
+        gathered = self.table.index_select(0, rows)  # [2 * batch, n_factors (+ 1)]
+        p, q = gathered[:batch], gathered[batch:]
         products = p * q
         if self.has_biases:
             products[:, -1] = p[:, -1] + q[:, -1]
-        error = products.sum(dim=1) - values  # [batch]
-        scaled = (error * (2.0 / len(values)))[:, None]
-        user_step, item_step = scaled * q, scaled * p
+        error = products.sum(dim=1).sub_(values)  # [batch]
+        # d/dp = 2 e q / batch, d/dq = 2 e p / batch, d/db = 2 e / batch
+        slope = error * (2.0 / batch)
+        slopes = torch.cat([q, p]).view(2, batch, -1).mul_(slope[:, None])
         if self.has_biases:
-            user_step[:, -1:] = scaled
-            item_step[:, -1:] = scaled
+            slopes[:, :, -1] = slope
+        slopes = slopes.view(2 * batch, -1)
         if regularization:
-            weight = 2.0 * regularization / len(values)
-            user_step += weight * p
-            item_step += weight * q
-        for table, rows, step in (
-            (self.user_table, users, user_step),
-            (self.item_table, items, item_step),
-        ):
-            assert table.grad is not None
-            table.grad.zero_().index_add_(0, rows, step)
-        return error.square().mean()
+            slopes.add_(gathered, alpha=2.0 * regularization / batch)
+        self.gradient.zero_().index_add_(0, rows, slopes)
+        return torch.dot(error, error)
+
+    def _update(self, learning_rate: float) -> None:
+        """One step of Adam (Kingma and Ba, 2015), with torch's default constants."""
+        import torch
+
+        # The operator behind torch.optim.Adam(fused=True), whose own bookkeeping takes longer than
+        # this; the tests hold the two to the same trajectory.
+        self.step.add_(1)
+        torch._fused_adam_(
+            [self.table],
+            [self.gradient],
+            [self.moments[0]],
+            [self.moments[1]],
+            [],
+            [self.step],
+            lr=learning_rate,
+            beta1=0.9,
+            beta2=0.999,
+            weight_decay=0.0,
+            eps=1e-8,
+            amsgrad=False,
+            maximize=False,
+        )
 
     def to_model(self, fold_in_regularization: float) -> MfModel:
-        table = self.item_table.detach().cpu().numpy()
-        vectors = np.ascontiguousarray(table[:, : self.n_factors])
-        item_bias = np.ascontiguousarray(table[:, -1]) if self.has_biases else None
+        items = self.table[self.n_users :].cpu().numpy()
+        vectors = np.ascontiguousarray(items[:, : self.n_factors])
+        item_bias = np.ascontiguousarray(items[:, -1]) if self.has_biases else None
         return MfModel(vectors, item_bias, self.global_mean, fold_in_regularization)

@@ -57,6 +57,11 @@ class ItemCatalog:
     def __len__(self) -> int:
         return len(self.index)
 
+    def id_at(self, item_index: int) -> int | str:
+        """The caller's id of an item, as a Python value."""
+        item_id: int | str = self.item_ids[item_index : item_index + 1].tolist()[0]
+        return item_id
+
 
 @dataclass(frozen=True)
 class SavedModel:
@@ -121,15 +126,14 @@ def _read_facts(data: bytes) -> dict[str, Any]:
             f"{FACTS_FILE}: not a model of this program (format is not '{FORMAT}')"
         )
     version = facts.get("version")
-    if version != VERSION:
+    if type(version) is not int or version != VERSION:  # JSON's true equals 1
         raise ModelFormatError(
             f"{FACTS_FILE}: format version {version!r}, this program reads {VERSION}; "
             "use the release that wrote the model, or train again"
         )
-    if facts.get("kind") not in MODELS:
-        raise ModelFormatError(
-            f"{FACTS_FILE}: unknown model '{facts.get('kind')}'; known: {', '.join(MODELS)}"
-        )
+    kind = facts.get("kind")
+    if not isinstance(kind, str) or kind not in MODELS:
+        raise ModelFormatError(f"{FACTS_FILE}: unknown model {kind!r}; known: {', '.join(MODELS)}")
     return facts
 
 
@@ -144,8 +148,8 @@ def _assemble(facts: dict[str, Any], arrays: dict[str, Any]) -> SavedModel:
     item_ids = arrays["item_ids"] if ids is None else np.array(ids, dtype=object)
     catalog = ItemCatalog(
         ItemIndex(item_ids),
-        facts["titles"],
-        facts["genres"],
+        _texts(facts, "titles"),
+        _texts(facts, "genres"),
         arrays["rating_count"],
         arrays["mean_rating"],
         [ExcludedItem(**item) for item in facts["excluded_items"]],
@@ -154,8 +158,19 @@ def _assemble(facts: dict[str, Any], arrays: dict[str, Any]) -> SavedModel:
     return SavedModel(model, catalog, dict(facts["facts"]))
 
 
+def _texts(facts: dict[str, Any], name: str) -> list[str | None]:
+    texts = facts[name]
+    if not isinstance(texts, list) or not all(
+        isinstance(text, (str, type(None))) for text in texts
+    ):
+        raise ValueError(f"{name} are not a list of texts")
+    return texts
+
+
 def _require_sizes(model: FactorModel, catalog: ItemCatalog) -> None:
     n_items = len(model.item_factors)
+    if model.item_factors.ndim != 2:
+        raise ValueError(f"item factors have {model.item_factors.ndim} dimensions, expected 2")
     if not np.isfinite(model.item_factors).all():
         raise ValueError("item factors are not finite")
     for name in ("index", "titles", "genres", "rating_count", "mean_rating"):

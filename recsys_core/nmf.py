@@ -53,7 +53,10 @@ class NmfModel(FactorModel):
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        return cls(np.ascontiguousarray(arrays["item_factors"], dtype=np.float32))
+        factors = np.ascontiguousarray(arrays["item_factors"], dtype=np.float32)
+        if factors.ndim != 2 or (factors < 0).any():
+            raise ValueError("item_factors are not a non-negative matrix")
+        return cls(factors)
 
 
 def train_nmf(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from recsys_core.arrays import IdArray, Int32Array
+from recsys_core.arrays import Csr, Float32Array, IdArray, Int32Array
 from recsys_core.factor_model import FactorModel
 from recsys_core.top_k import RankedItems, TopKScorer
 
@@ -57,15 +57,22 @@ class UserScorer:
                 (user, item) stands once.
         """
         for rows in _whole_users(batches):
-            yield self._score_users(rows)
+            user_id, ratings = self._to_matrix(rows)
+            lists = self._top_k.rank(self._model.fold_in(ratings), ratings)
+            yield ScoredUsers(user_id, lists)
 
-    def _score_users(self, rows: RatingRows) -> ScoredUsers:
+    def fold_in(self, batches: Iterable[RatingRows]) -> Iterator[tuple[IdArray, Float32Array]]:
+        """User ids [n] and their factors [n, n_columns], for batches as ``score`` takes them."""
+        for rows in _whole_users(batches):
+            user_id, ratings = self._to_matrix(rows)
+            yield user_id, self._model.fold_in(ratings)
+
+    def _to_matrix(self, rows: RatingRows) -> tuple[IdArray, Csr]:
+        """The users of some rows and their CSR ratings [n_users, n_items]."""
         starts = _user_starts(rows.user_id)
         indptr = np.append(starts, len(rows))
         shape = (len(starts), self._top_k.n_items)
-        ratings = csr_matrix((rows.rating, rows.item_index, indptr), shape=shape)
-        lists = self._top_k.rank(self._model.fold_in(ratings), ratings)
-        return ScoredUsers(rows.user_id[starts], lists)
+        return rows.user_id[starts], csr_matrix((rows.rating, rows.item_index, indptr), shape=shape)
 
 
 def _user_starts(user_id: IdArray) -> np.ndarray:

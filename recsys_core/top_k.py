@@ -78,8 +78,10 @@ class TopKScorer:
             k: length of the lists, at least 1.
 
         Raises:
-            ValueError: k < 1 or factors that are not finite.
+            ValueError: k < 1, no items, or factors that are not finite.
         """
+        if len(item_factors) == 0:
+            raise ValueError("there are no items to rank")
         if k < 1:
             raise ValueError(f"k = {k}, must be at least 1")
         if not np.isfinite(item_factors).all():

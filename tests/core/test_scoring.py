@@ -107,11 +107,13 @@ def test_users_come_out_before_the_last_batch_is_in(monkeypatch: pytest.MonkeyPa
     assert first.user_id.tolist() == [user for user in NUMBERS.tolist() if user < last_user]
 
 
-def test_one_user() -> None:
-    model, ratings = make_nmf(N_ITEMS), RATINGS[:1]
-    user_ids, lists = score([flatten(ratings, NAMES[:1])], model)
+@pytest.mark.parametrize("n_rated", [1, 2, 30])
+def test_one_user(n_rated: int) -> None:
+    rows = flatten(draw_ratings(1, N_ITEMS, density=1.0), NAMES[:1])[:n_rated]
+    user_ids, lists = score([rows], make_nmf(N_ITEMS))
     assert user_ids == ["user-00"]
     assert lists.counts.tolist() == [K]
+    assert not set(lists.item_index.tolist()) & set(rows.item_index.tolist())
 
 
 def test_one_user_of_five_thousand_rows_in_many_batches(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,131 @@
+"""The third notebook's training loop against ``train_mf``: same epochs, same loss curve.
+
+    ./spark-submit.sh bench mf_training --ratings ../shared/data/ml-latest-small/ratings.csv
+
+The notebook's side is its own code: an nn.Module of two embeddings, a row-wise Dataset, a
+DataLoader with batches of 128, autograd and Adam on the CPU.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.sparse import csr_matrix
+from torch.utils.data import DataLoader, Dataset
+
+from recsys_core.mf import train_mf
+
+N_FACTORS, BATCH_SIZE, LEARNING_RATE = 8, 128, 1e-3
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Median seconds of both sides and their loss curves."""
+
+    ours: float
+    peer: float
+    our_losses: list[float]
+    peer_losses: list[float]
+    runs: int
+
+    @property
+    def ratio(self) -> float:
+        """Above 1: ours is faster."""
+        return self.peer / self.ours
+
+
+class _RowDataset(Dataset[Any]):
+    """One (user, item) pair and its rating at a time, as the notebook's ``MovieDataset``."""
+
+    def __init__(self, ratings: pd.DataFrame) -> None:
+        users, _ = pd.factorize(ratings["userId"])
+        items, _ = pd.factorize(ratings["movieId"])
+        self.pairs = torch.tensor(np.column_stack([users, items]))
+        self.ratings = torch.tensor(ratings["rating"].to_numpy())
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.pairs[index], self.ratings[index]
+
+    def __len__(self) -> int:
+        return len(self.ratings)
+
+
+class _NotebookModel(torch.nn.Module):
+    def __init__(self, n_users: int, n_items: int) -> None:
+        super().__init__()
+        self.user_factors = torch.nn.Embedding(n_users, N_FACTORS)
+        self.item_factors = torch.nn.Embedding(n_items, N_FACTORS)
+        for table in (self.user_factors, self.item_factors):
+            torch.nn.init.uniform_(table.weight, 0, 0.05)
+
+    def forward(self, pairs: torch.Tensor) -> torch.Tensor:
+        return (self.user_factors(pairs[:, 0]) * self.item_factors(pairs[:, 1])).sum(1)
+
+
+def train_as_notebook(ratings: pd.DataFrame, epochs: int, seed: int) -> list[float]:
+    """The notebook's loop; the mean batch loss of each epoch."""
+    torch.manual_seed(seed)
+    model = _NotebookModel(ratings["userId"].nunique(), ratings["movieId"].nunique())
+    criterion = torch.nn.MSELoss()
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
+    loader = DataLoader(_RowDataset(ratings), BATCH_SIZE, shuffle=True)
+    curve = []
+    for _ in range(epochs):
+        losses = []
+        for pairs, values in loader:
+            loss = criterion(model(pairs).squeeze(), values.type(torch.float32))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        curve.append(float(np.mean(losses)))
+    return curve
+
+
+def train_as_product(ratings: pd.DataFrame, epochs: int, seed: int) -> list[float]:
+    """``train_mf`` with the notebook's settings."""
+    users, _ = pd.factorize(ratings["userId"], sort=True)
+    items, _ = pd.factorize(ratings["movieId"], sort=True)
+    matrix = csr_matrix((ratings["rating"].to_numpy(np.float32), (users, items)))
+    trained = train_mf(
+        matrix,
+        n_factors=N_FACTORS,
+        epochs=epochs,
+        batch_size=BATCH_SIZE,
+        learning_rate=LEARNING_RATE,
+        biases=False,
+        regularization=0.0,
+        fold_in_regularization=0.0,
+        seed=seed,
+        device="cpu",
+    )
+    return trained.losses
+
+
+def compare(ratings_file: Path, *, epochs: int, runs: int) -> Comparison:
+    """Time both sides in turn, ``runs`` times; seeds are those of the runs."""
+    ratings = pd.read_csv(ratings_file)
+
+    def timed(train: Callable[..., list[float]], seed: int) -> tuple[float, list[float]]:
+        started = time.perf_counter()
+        losses = train(ratings, epochs, seed)
+        return time.perf_counter() - started, losses
+
+    train_as_product(ratings, 1, 0)  # torch's first steps load its kernels
+    ours, peers = [], []
+    for seed in range(runs):
+        peers.append(timed(train_as_notebook, seed))
+        ours.append(timed(train_as_product, seed))
+    return Comparison(
+        statistics.median(seconds for seconds, _ in ours),
+        statistics.median(seconds for seconds, _ in peers),
+        np.mean([losses for _, losses in ours], axis=0).tolist(),
+        np.mean([losses for _, losses in peers], axis=0).tolist(),
+        runs,
+    )
