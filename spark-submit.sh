@@ -6,6 +6,7 @@
 #   nightly   the batch job (the default); --config FILE --run-date YYYY-MM-DD --set section.key=value
 #   test      the test suite; arguments go to pytest
 #   lint      format, lint and type checks
+#   bench     benchmarks against what a user would take instead
 #   shell     a Python prompt in the environment
 #   --help    all commands
 #
@@ -191,6 +192,11 @@ case $command in
     set_up dev
     set_up_spark_environment
     cd "$root" && exec "$venv/bin/python" -m pytest "$@"
+    ;;
+  bench)
+    set_up dev
+    set_up_spark_environment
+    exec "$venv/bin/python" "$root/tests/benchmarks/bench.py" "$@"
     ;;
   lint)
     set_up dev

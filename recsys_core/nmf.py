@@ -105,8 +105,10 @@ def train_nmf(
     )
     progress = _ViolationReader(on_epoch)
     with contextlib.redirect_stdout(progress), warnings.catch_warnings():
-        # Stopping at max_iter is a figure of the result, not a surprise.
+        # Stopping at max_iter is a figure of the result, not a surprise. An exact fit makes
+        # scikit-learn take the root of a square error that rounding has left below zero.
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", "invalid value encountered in sqrt", RuntimeWarning)
         solver.fit(ratings.astype(np.float64))
     advice = "lower train.nmf.n_components or try another train.nmf.init"
     require_finite("nmf", solver.components_, after=f"iteration {solver.n_iter_}", advice=advice)
@@ -114,7 +116,7 @@ def train_nmf(
         raise TrainingError(f"nmf: all factors are zero; {advice}")
     factors = np.ascontiguousarray(solver.components_.T, dtype=np.float32)
     figures = {
-        "reconstruction_error": float(solver.reconstruction_err_),
+        "reconstruction_error": float(np.nan_to_num(solver.reconstruction_err_, nan=0.0)),
         "iterations": float(solver.n_iter_),
     }
     return TrainedModel(NmfModel(factors), progress.violations, figures)

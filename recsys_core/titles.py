@@ -4,13 +4,13 @@ Three spellings are tried in turn, and the first that any item has decides:
 
 1. the title as it stands: ``Matrix, The (1999)``
 2. without regard to case, accents and where the article stands: ``the matrix (1999)``
-3. the same without the year: ``Matrix``, ``the matrix``
+3. the same without article, and without the year where none is given: ``Matrix``
 """
 
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 _YEAR = re.compile(r"\s*\(\d{4}(?:[-\u2013]\d{0,4})?\)\s*$")
 _TRAILING_ARTICLE = re.compile(
@@ -23,20 +23,23 @@ class TitleIndex:
 
     def __init__(self, titles: Sequence[str | None]) -> None:
         """Index ``titles[item_index]``; items without a title are never found."""
-        self._lookups: list[tuple[Callable[[str], str], dict[str, list[int]]]] = []
-        for spell in (str, normalize_title, _without_year):
-            found: dict[str, list[int]] = defaultdict(list)
-            for index, title in enumerate(titles):
-                if title is not None:
-                    found[spell(title)].append(index)
-            self._lookups.append((spell, dict(found)))
+        self._exact: dict[str, list[int]] = defaultdict(list)
+        self._normalized: dict[str, list[int]] = defaultdict(list)
+        self._named: dict[str, list[tuple[str, int]]] = defaultdict(list)  # name -> (year, index)
+        for index, title in enumerate(titles):
+            if title is not None:
+                name, year = _split_year(title)
+                self._exact[title].append(index)
+                self._normalized[normalize_title(title)].append(index)
+                self._named[name].append((year, index))
 
     def find(self, text: str) -> list[int]:
         """Indices of the items that ``text`` may mean: none, one, or several candidates."""
-        for spell, found in self._lookups:
-            if indices := found.get(spell(text)):
-                return indices
-        return []
+        if found := self._exact.get(text) or self._normalized.get(normalize_title(text)):
+            return found
+        name, year = _split_year(text)
+        # A year that was given must be the item's.
+        return [index for of, index in self._named.get(name, []) if year in ("", of)]
 
 
 def normalize_title(title: str) -> str:
@@ -51,7 +54,9 @@ def normalize_title(title: str) -> str:
     return f"{name} {year[0].strip()}" if year else name
 
 
-def _without_year(title: str) -> str:
-    """The normalized title less its year and its leading article, if that leaves anything."""
-    name = _YEAR.sub("", normalize_title(title))
-    return re.sub(r"^(the|a|an) (?=\S)", "", name)
+def _split_year(title: str) -> tuple[str, str]:
+    """The normalized name less its leading article, and the year, '' where there is none."""
+    normalized = normalize_title(title)
+    year = _YEAR.search(normalized)
+    name = normalized[: year.start()] if year else normalized
+    return re.sub(r"^(the|a|an) (?=\S)", "", name), year[0].strip() if year else ""

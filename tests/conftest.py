@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from nights import SampleNight
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -46,3 +48,26 @@ def spark() -> "Iterator[SparkSession]":
     session = open_session(SparkConfig())
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def sample_night(spark: "SparkSession", tmp_path_factory: pytest.TempPathFactory) -> SampleNight:
+    """One night on a sample of 120 users, 90 items and 4,000 ratings, k = 7, factors published."""
+    from builders import make_config
+
+    from jobs.nightly import run_nightly
+    from jobs.sample import write_sample
+
+    data = tmp_path_factory.mktemp("sample")
+    output = tmp_path_factory.mktemp("night") / "out"
+    write_sample(data, users=120, items=90, ratings=4_000, seed=1)
+    config = make_config(
+        data / "ratings.csv",
+        output,
+        input={"items": str(data / "movies.csv")},
+        clean={"min_item_ratings": 5},
+        score={"k": 7},
+        publish={"factors": True},
+    )
+    night = run_nightly(spark, config, date(2026, 11, 21))
+    return SampleNight(data, output, night.manifest)

@@ -11,13 +11,13 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from builders import checkerboard, make_config, write_csv
+from nights import SampleNight
 from pyspark.sql import SparkSession
 
 from jobs.errors import InputError, JobError, MachineError
 from jobs.failures import explain_failures
 from jobs.nightly import PublishedRun, run_nightly
 from jobs.publish import StagedRun
-from jobs.sample import write_sample
 from recsys_core.model_format import FILES, decode_model
 
 NIGHT = date(2026, 11, 21)
@@ -26,10 +26,8 @@ MF = {"model": "mf", "mf": {"epochs": 5, "batch_size": 512, "learning_rate": 0.0
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("sample")
-    write_sample(directory, users=N_USERS, items=N_ITEMS, ratings=4_000, seed=1)
-    return directory
+def sample(sample_night: SampleNight) -> Path:
+    return sample_night.data
 
 
 def run(spark: SparkSession, ratings: Path, output: Path, **sections: Any) -> PublishedRun:
@@ -40,26 +38,10 @@ def read_table(output: Path, table: str) -> pd.DataFrame:
     return pd.read_parquet(output / "current" / table)
 
 
-@pytest.fixture(scope="module")
-def published(
-    spark: SparkSession, sample: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[PublishedRun, Path]:
-    output = tmp_path_factory.mktemp("night") / "out"
-    night = run(
-        spark,
-        sample / "ratings.csv",
-        output,
-        input={"items": str(sample / "movies.csv")},
-        score={"k": K},
-        clean={"min_item_ratings": 5},
-    )
-    return night, output
-
-
 def test_every_user_gets_a_full_list_of_unseen_items(
-    published: tuple[PublishedRun, Path], sample: Path
+    sample_night: SampleNight, sample: Path
 ) -> None:
-    _, output = published
+    output = sample_night.output
     lists = read_table(output, "recommendations")
     seen = pd.read_csv(sample / "ratings.csv")
     assert len(lists) == N_USERS * K
@@ -72,25 +54,19 @@ def test_every_user_gets_a_full_list_of_unseen_items(
     assert np.isfinite(lists["score"]).all()
 
 
-def test_clusters_label_every_item(published: tuple[PublishedRun, Path]) -> None:
-    night, output = published
+def test_clusters_label_every_item(sample_night: SampleNight) -> None:
+    output, manifest = sample_night.output, sample_night.manifest
     clusters = read_table(output, "item_clusters")
-    assert (
-        len(clusters)
-        == night.manifest["funnel"][-1]["items"]
-        == night.manifest["rows"]["item_clusters"]
-    )
+    assert len(clusters) == manifest["funnel"][-1]["items"] == manifest["rows"]["item_clusters"]
     assert sorted(set(clusters["cluster"])) == list(range(10))
     assert clusters["title"].notna().all()
-    assert clusters["rating_count"].sum() == night.manifest["funnel"][-1]["rows"]
+    assert clusters["rating_count"].sum() == manifest["funnel"][-1]["rows"]
 
 
-def test_the_manifest_accounts_for_the_run(
-    published: tuple[PublishedRun, Path], sample: Path
-) -> None:
-    night, output = published
+def test_the_manifest_accounts_for_the_run(sample_night: SampleNight, sample: Path) -> None:
+    output, manifest = sample_night.output, sample_night.manifest
     manifest = json.loads((output / "current" / "manifest.json").read_text())
-    assert manifest == night.manifest
+    assert manifest == manifest
     assert manifest["run_id"].startswith("2026-11-21-")
     assert manifest["config"]["score"]["k"] == K
     assert manifest["funnel"][0]["step"] == "input"
@@ -105,34 +81,34 @@ def test_the_manifest_accounts_for_the_run(
 
 
 def test_readers_reach_the_run_by_link_and_by_pointer(
-    published: tuple[PublishedRun, Path],
+    sample_night: SampleNight,
 ) -> None:
-    night, output = published
+    output, manifest = sample_night.output, sample_night.manifest
     pointer = json.loads((output / "CURRENT.json").read_text())
     assert (output / "current").resolve() == (output / pointer["path"]).resolve()
-    assert pointer["run_id"] == night.run.run_id
+    assert pointer["run_id"] == manifest["run_id"]
     count = f"SELECT count(*) FROM '{output}/current/recommendations/*.parquet'"
     assert duckdb.execute(count).fetchall() == [(N_USERS * K,)]
 
 
 def test_tables_hold_only_parquet_that_names_its_run(
-    published: tuple[PublishedRun, Path],
+    sample_night: SampleNight,
 ) -> None:
-    night, output = published
+    output, manifest = sample_night.output, sample_night.manifest
     for table in ("recommendations", "item_clusters", "excluded"):
         files = list((output / "current" / table).iterdir())
         assert files
         for file in files:
             assert file.suffix == ".parquet"
             footer = pq.read_schema(file).metadata[b"org.apache.spark.sql.parquet.row.metadata"]
-            assert night.run.run_id in footer.decode()
+            assert manifest["run_id"] in footer.decode()
             assert "2026-11-21" in footer.decode()
 
 
 def test_the_saved_model_gives_the_published_scores(
-    published: tuple[PublishedRun, Path], sample: Path
+    sample_night: SampleNight, sample: Path
 ) -> None:
-    _, output = published
+    output = sample_night.output
     saved = decode_model({name: (output / "current/model" / name).read_bytes() for name in FILES})
     ratings = pd.read_csv(sample / "ratings.csv")
     lists = read_table(output, "recommendations")
@@ -150,8 +126,8 @@ def test_the_saved_model_gives_the_published_scores(
     assert np.allclose(got, expected["score"], rtol=1e-5)
 
 
-def test_nothing_is_left_in_staging(published: tuple[PublishedRun, Path]) -> None:
-    _, output = published
+def test_nothing_is_left_in_staging(sample_night: SampleNight) -> None:
+    output = sample_night.output
     assert list((output / ".staging").iterdir()) == []
 
 
@@ -233,13 +209,13 @@ def snapshot(output: Path) -> tuple[str, str]:
 )
 def test_bad_input_leaves_current_alone(
     spark: SparkSession,
-    published: tuple[PublishedRun, Path],
+    sample_night: SampleNight,
     tmp_path: Path,
     name: str,
     content: str | None,
     message: str,
 ) -> None:
-    _, output = published
+    output = sample_night.output
     before = snapshot(output)
     ratings = tmp_path / "bad.csv"
     if content is not None:
@@ -251,9 +227,9 @@ def test_bad_input_leaves_current_alone(
 
 
 def test_filters_that_leave_nothing_leave_current_alone(
-    spark: SparkSession, published: tuple[PublishedRun, Path], sample: Path
+    spark: SparkSession, sample_night: SampleNight, sample: Path
 ) -> None:
-    _, output = published
+    output = sample_night.output
     before = snapshot(output)
     with pytest.raises(
         InputError, match=r"no rating is left after the rule 'items with at least 999"
@@ -286,11 +262,11 @@ def test_a_truncated_file_ends_in_one_line(
 
 def test_a_run_that_dies_while_publishing_changes_nothing(
     spark: SparkSession,
-    published: tuple[PublishedRun, Path],
+    sample_night: SampleNight,
     sample: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    _, output = published
+    output = sample_night.output
     before = snapshot(output)
 
     def out_of_space(*_: object) -> str:
