@@ -13,7 +13,7 @@ from jobs.clean import CleanRatings, FunnelStep
 from jobs.config import Config
 from jobs.publish import Run
 from jobs.read import RatingsInput
-from jobs.schemas import TIMESTAMP
+from jobs.schemas import TIMESTAMP, Table
 from jobs.storage import InputFile
 from recsys_core.factor_model import TrainedModel
 
@@ -66,7 +66,7 @@ def make_manifest(
     clusters: Mapping[str, Any],
     model_sha256: Mapping[str, str],
     audit: RecommendationsAudit,
-    rows: Mapping[str, int],
+    rows: Mapping[Table, int],
     n_partitions: int,
     stage_seconds: Mapping[str, float],
 ) -> dict[str, Any]:
@@ -85,6 +85,6 @@ def make_manifest(
         "clusters": dict(clusters),
         "model_sha256": dict(model_sha256),
         "audit": asdict(audit),
-        "rows": dict(rows),
+        "rows": {table.name: count for table, count in rows.items()},
         "stage_seconds": dict(stage_seconds),
     }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
+import pandas as pd
 from pyspark.sql import SparkSession
 
 from jobs.audit import audit_recommendations, audit_rows
@@ -17,7 +18,7 @@ from jobs.cluster import (
     list_item_factors,
     list_similar_items,
 )
-from jobs.config import Config
+from jobs.config import Config, PublishConfig
 from jobs.index import index_ratings
 from jobs.manifest import describe_training, make_manifest
 from jobs.publish import Run, StagedRun, reconcile_pointers
@@ -30,6 +31,7 @@ from jobs.schemas import (
     RECOMMENDATIONS,
     SIMILAR_ITEMS,
     USER_FACTORS,
+    Table,
     id_type_name,
 )
 from jobs.score import fold_in_users, score_users
@@ -38,7 +40,8 @@ from jobs.stages import StageClock
 from jobs.storage import open_storage
 from jobs.summary import pick_lists, print_summary
 from jobs.train import collect_ratings, train_model
-from recsys_core.model_format import SavedModel
+from recsys_core.factor_model import FactorModel
+from recsys_core.model_format import ItemCatalog, SavedModel
 
 logger = logging.getLogger(__name__)
 
@@ -90,28 +93,23 @@ def _run_stages(spark: SparkSession, config: Config, staged: StagedRun) -> Publi
     with clock.stage("score"):
         lists = score_users(indexed.frame, trained.model, catalog.item_ids, config.score.k)
         staged.write_table(RECOMMENDATIONS, lists)
+        if config.publish.factors:
+            factors = fold_in_users(indexed.frame, trained.model, catalog.item_ids)
+            staged.write_table(USER_FACTORS, factors)
     with clock.stage("cluster"):
         labelled = label_items(trained.model, catalog, config.cluster)
         clusters = describe_clusters(labelled, config.cluster)
-        id_types = {ITEM_ID: item_id_type, "similar_item_id": item_id_type}
-        staged.write_local_table(spark, ITEM_CLUSTERS, labelled, id_types)
-        n_rows = {ITEM_CLUSTERS: len(catalog)}
-        if config.publish.similar_items:
-            similar = list_similar_items(trained.model, catalog, config.publish.similar_items)
-            staged.write_local_table(spark, SIMILAR_ITEMS, similar, id_types)
-            n_rows[SIMILAR_ITEMS] = len(similar)
-        if config.publish.factors:
-            factors = list_item_factors(trained.model, catalog)
-            staged.write_local_table(spark, ITEM_FACTORS, factors, id_types)
-            staged.write_table(
-                USER_FACTORS, fold_in_users(indexed.frame, trained.model, catalog.item_ids)
-            )
-            n_rows |= {ITEM_FACTORS: len(catalog), USER_FACTORS: clean.funnel[-1].users}
+        item_tables = _list_item_tables(config.publish, labelled, trained.model, catalog)
+        for table, rows in item_tables.items():
+            staged.write_local_table(spark, table, rows, item_id_type)
     with clock.stage("audit"):
         written = spark.read.parquet(staged.table_uri(RECOMMENDATIONS))
         audit = audit_recommendations(
             written, indexed.frame, k=config.score.k, n_items=len(catalog)
         )
+        n_rows = {table: len(rows) for table, rows in item_tables.items()}
+        if config.publish.factors:
+            n_rows[USER_FACTORS] = clean.funnel[-1].users
         for table, expected in n_rows.items():
             audit_rows(table.name, spark.read.parquet(staged.table_uri(table)), expected)
         shown = pick_lists(written, catalog)
@@ -127,10 +125,7 @@ def _run_stages(spark: SparkSession, config: Config, staged: StagedRun) -> Publi
             clusters=clusters,
             model_sha256=staged.write_model(SavedModel(trained.model, catalog, training)),
             audit=audit,
-            rows={
-                RECOMMENDATIONS.name: audit.rows,
-                **{table.name: rows for table, rows in n_rows.items()},
-            },
+            rows={RECOMMENDATIONS: audit.rows, **n_rows},
             n_partitions=n_partitions,
             stage_seconds=clock.seconds,
         )
@@ -153,6 +148,18 @@ def _keep_account(staged: StagedRun, clean: CleanRatings) -> None:
         reasons = ", ".join(f"{reason} ({count:,})" for reason, count in clean.refused.items())
         logger.warning("quarantine: %d rows in %s: %s", sum(clean.refused.values()), place, reasons)
     staged.write_table(EXCLUDED, clean.excluded.coalesce(1))
+
+
+def _list_item_tables(
+    config: PublishConfig, labelled: pd.DataFrame, model: FactorModel, catalog: ItemCatalog
+) -> dict[Table, pd.DataFrame]:
+    """The tables that have the items for rows, as far as they are wanted."""
+    tables = {ITEM_CLUSTERS: labelled}
+    if config.similar_items:
+        tables[SIMILAR_ITEMS] = list_similar_items(model, catalog, config.similar_items)
+    if config.factors:
+        tables[ITEM_FACTORS] = list_item_factors(model, catalog)
+    return tables
 
 
 if __name__ == "__main__":

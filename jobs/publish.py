@@ -66,15 +66,11 @@ class StagedRun:
         _write_parquet(table.conform(frame, self.run.footer), self.table_uri(table))
 
     def write_local_table(
-        self,
-        spark: SparkSession,
-        table: Table,
-        rows: pd.DataFrame,
-        id_types: Mapping[str, DataType],
+        self, spark: SparkSession, table: Table, rows: pd.DataFrame, item_id_type: DataType
     ) -> None:
-        """Write rows that are on the driver, as one file in their order."""
+        """Write a table of items whose rows are on the driver, as one file in their order."""
         schema = ", ".join(
-            f"{column.name} {column.type or id_types[column.name].simpleString()}"
+            f"{column.name} {column.type or item_id_type.simpleString()}"
             for column in table.columns
         )
         self.write_table(table, spark.createDataFrame(rows, schema=schema).coalesce(1))

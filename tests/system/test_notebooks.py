@@ -114,10 +114,10 @@ def test_the_torch_clusters(spark: SparkSession, real_data: Path, tmp_path: Path
     assert len(clusters) == 9_724
     assert sorted(clusters["cluster"].unique()) == list(range(10))
     agreement = manifest["clusters"]
-    # The notebook's claim holds, barely: more than chance, far from its genres.
-    assert agreement["adjusted_mutual_information"] > 10 * abs(
-        agreement["shuffled_mutual_information"]
-    )
+    # The notebook's claim that a cluster holds similar genres: more than chance, but barely.
+    assert 0.005 < agreement["adjusted_mutual_information"] < 0.1
+    assert abs(agreement["shuffled_mutual_information"]) < 0.002
+    assert agreement["lift"] > agreement["shuffled_lift"]
 
 
 @pytest.mark.long
