@@ -1,4 +1,4 @@
-"""One line for failures inside Spark; the whole story goes to the log file."""
+"""One line for failures inside Spark and of the disk."""
 
 import contextlib
 import logging
@@ -26,9 +26,11 @@ _UNREADABLE = (
 def explain_failures() -> Iterator[None]:
     """Turn exceptions of Spark into a JobError with their root cause in one line.
 
+    Failures of the file system, such as a full disk, end in one line as well.
+
     Raises:
         InputError: an input file could not be read to its end.
-        JobError: anything else that failed in Spark.
+        JobError: anything else that failed in Spark or on the disk.
     """
     try:
         yield
@@ -39,6 +41,9 @@ def explain_failures() -> Iterator[None]:
         text = str(error)
         kind = InputError if any(mark in text for mark in _UNREADABLE) else JobError
         raise kind(f"Spark failed: {find_root_cause(text)}") from error
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        raise JobError(f"{place}{error.strerror or error}") from error
 
 
 def find_root_cause(text: str) -> str:

@@ -14,6 +14,7 @@ an empty id for valid.
 """
 
 import csv
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -41,6 +42,8 @@ from jobs.config import CleanConfig, IdType, InputConfig
 from jobs.errors import InputError
 from jobs.schemas import FILE, ITEM_ID, RATING, RAW, REASON, TIMESTAMP, USER_ID
 from jobs.storage import InputFile, find_files
+
+logger = logging.getLogger(__name__)
 
 _CORRUPT = "_corrupt_record"
 _SAMPLE_ROWS = 1000
@@ -114,8 +117,8 @@ def read_ratings(spark: SparkSession, config: InputConfig, clean: CleanConfig) -
 def read_items(spark: SparkSession, config: InputConfig, item_id_type: IdType) -> ItemsInput:
     """Read ``input.items`` to the driver, its ids in the type of the ratings' item ids.
 
-    Rows whose id does not parse are passed over; of rows that share an id, the first in order of
-    title and genres counts.
+    Rows whose id does not parse are passed over, and counted in the log; of rows that share an id,
+    the first in order of title and genres counts.
 
     Raises:
         InputError: as ``read_ratings``.
@@ -133,15 +136,20 @@ def read_items(spark: SparkSession, config: InputConfig, item_id_type: IdType) -
         _require_column(source, names.title, "input.item_columns.title")
         item_id, refusal = _parse_id(source, names.item, item_id_type, "item")
         parts.append(
-            source.frame.where(~source.malformed & refusal.isNull()).select(
-                item_id.alias(ITEM_ID),
+            source.frame.select(
+                F.when(~source.malformed & refusal.isNull(), item_id).alias(ITEM_ID),
                 source[names.title].cast("string").alias("title"),
                 (source[genres].cast("string") if genres else F.lit(None)).alias("genres"),
             )
         )
-    items = reduce(DataFrame.unionAll, parts).toArrow().to_pandas()
+    rows = reduce(DataFrame.unionAll, parts).toArrow()
+    usable = rows.filter(rows.column(ITEM_ID).is_valid())
+    if len(usable) < len(rows):
+        refused = len(rows) - len(usable)
+        logger.warning("input.items: %d of %d rows have no usable id", refused, len(rows))
+    items = usable.to_pandas().astype({"title": object, "genres": object})
     items = items.sort_values(columns).drop_duplicates(ITEM_ID).reset_index(drop=True)
-    return ItemsInput(items.astype({"title": object, "genres": object}), files)
+    return ItemsInput(items, files)
 
 
 def _find(spark: SparkSession, pattern: str, key: str) -> list[InputFile]:

@@ -178,7 +178,9 @@ def test_a_parquet_column_of_another_kind_is_refused(spark: SparkSession, tmp_pa
         read(spark, tmp_path / "r.parquet")
 
 
-def test_items_keep_commas_quotes_and_newlines(spark: SparkSession, tmp_path: Path) -> None:
+def test_items_keep_commas_quotes_and_newlines(
+    spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     titles = (
         'movieId,title,genres\n1,"Matrix, The ""one""\n(1999)",Action\n2,Heat (1995),\nx,Bad,\n'
     )
@@ -188,3 +190,4 @@ def test_items_keep_commas_quotes_and_newlines(spark: SparkSession, tmp_path: Pa
     assert items["item_id"].tolist() == [1, 2]
     assert items["title"].tolist() == ['Matrix, The "one"\n(1999)', "Aardvark (2000)"]
     assert items["genres"].tolist() == ["Action", "Drama"]
+    assert "input.items: 1 of 4 rows have no usable id" in caplog.text

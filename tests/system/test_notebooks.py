@@ -86,6 +86,15 @@ def test_the_worksheet_query(worksheet: SavedModel) -> None:
     assert result.precision >= 0.5
 
 
+def test_personas_name_real_movies(real_data: Path, worksheet: SavedModel) -> None:
+    known = set(pd.read_csv(real_data / "ml-latest-small" / "movies.csv")["movieId"].astype(str))
+    for persona in load_personas(CONF / "personas.toml"):
+        assert set(persona.ratings) <= known, persona.name
+        assert set(map(str, persona.relevant)) <= known, persona.name
+        assert not set(map(str, persona.relevant)) & set(persona.ratings), persona.name
+        assert len(ask_persona(persona, worksheet, 10).recommendations) == 10
+
+
 @pytest.mark.parametrize(
     ("epochs", "seed"),
     [

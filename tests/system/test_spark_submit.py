@@ -1,6 +1,7 @@
 """The one way in, as a person runs it: real processes, real spark-submit."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -21,6 +22,17 @@ def submit(*arguments: str, cwd: Path, **environment: str) -> "subprocess.Comple
         stdin=subprocess.DEVNULL,
         check=False,
     )
+
+
+@pytest.fixture(scope="module")
+def without_java(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment with the tools of a small system, and neither Java nor apt-get."""
+    directory = tmp_path_factory.mktemp("bin")
+    for tool in ("bash", "cat", "cksum", "dirname", "env", "find", "head", "id", "mkdir", "sed"):
+        found = shutil.which(tool)
+        assert found is not None
+        (directory / tool).symlink_to(found)
+    return {"PATH": str(directory), "JAVA_HOME": str(directory)}
 
 
 def test_without_arguments_it_publishes_the_sample(tmp_path: Path) -> None:
@@ -56,14 +68,22 @@ def test_without_arguments_it_publishes_the_sample(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_command_ends_before_spark_starts(
-    tmp_path: Path, arguments: list[str], code: int, message: str
+    tmp_path: Path, without_java: dict[str, str], arguments: list[str], code: int, message: str
 ) -> None:
-    # No java in reach: had it been needed, the answer would be another.
-    done = submit(*arguments, cwd=tmp_path, JAVA_HOME=str(tmp_path), RECSYS_SPARK_LOG="unused")
+    # No Java in reach: had it been looked for, the answer would be another.
+    done = submit(*arguments, cwd=tmp_path, **without_java)
     assert done.returncode == code
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_java_one_line_says_what_to_install(
+    tmp_path: Path, without_java: dict[str, str]
+) -> None:
+    done = submit("--set", "input.ratings=any.csv", cwd=tmp_path, **without_java)
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[-1].startswith("error: Java 17 or newer is needed: install")
 
 
 def test_bad_input_ends_with_its_own_exit_code_and_one_line(tmp_path: Path) -> None:
