@@ -11,7 +11,7 @@ The rules, in order; each applies once, to what the one before it left:
 
 The ratings cross the network once: partitioned by user and sorted within a partition, then cached.
 Everything here and in scoring runs on that arrangement; only counts for each item are shuffled
-again. Look at ``explain()`` of ``CleanRatings.ratings``: its one Exchange is below the cache.
+again. ``CleanRatings.ratings.explain()`` shows one Exchange, below the cache.
 """
 
 from dataclasses import asdict, dataclass
@@ -44,43 +44,53 @@ class FunnelStep:
 
 
 @dataclass(frozen=True)
+class RowAccount:
+    """Every input row and what became of it."""
+
+    frame: DataFrame
+    """Cached, partitioned and sorted by user, then item: the columns of ``jobs.read`` less the
+    timestamp; ``reason`` is null where a row is valid and unique."""
+    refused: dict[str, int]
+    """Quarantined rows by reason, the most frequent first."""
+
+    @property
+    def quarantine(self) -> DataFrame:
+        """raw, file, reason of the refused rows."""
+        return self.frame.where(~_is_valid()).select(RAW, FILE, REASON)
+
+
+@dataclass(frozen=True)
 class CleanRatings:
-    """Ratings fit for training, and the account of the rest."""
+    """Ratings fit for training, and who was left out."""
 
     ratings: DataFrame
-    """user_id, item_id, rating (double); one row for a (user, item); partitioned and sorted by
-    user, then item, over ``account``."""
+    """user_id, item_id, rating (double); one row for a (user, item); partitioned and sorted as the
+    ``RowAccount`` it is made from."""
     items: pd.DataFrame
     """item_id (ascending), rating_count, mean_rating of ``ratings``."""
     funnel: list[FunnelStep]
-    refused: dict[str, int]
-    """Quarantined rows by reason."""
-    account: DataFrame
-    """Cached: a row for every input row, ``reason`` null where it is valid and unique."""
     excluded: DataFrame
     """kind, id, reason, rating_count: users and items with valid ratings that are left out."""
     excluded_items: pd.DataFrame
     """item_id, reason, rating_count: the items among them, on the driver."""
 
-    @property
-    def quarantine(self) -> DataFrame:
-        """raw, file, reason of the refused rows."""
-        refused = F.col(REASON).isNotNull() & (F.col(REASON) != DUPLICATE)
-        return self.account.where(refused).select(RAW, FILE, REASON)
+
+def account_rows(rows: DataFrame, n_partitions: int) -> RowAccount:
+    """Partition the rows of ``jobs.read.read_ratings`` by user, and settle the fate of each."""
+    frame = _arrange(rows, n_partitions).persist(StorageLevel.MEMORY_AND_DISK)
+    return RowAccount(frame, _count_refused(frame))
 
 
-def clean_ratings(rows: DataFrame, config: CleanConfig, n_partitions: int) -> CleanRatings:
-    """Apply the rules of this module to the rows of ``jobs.read.read_ratings``.
+def clean_ratings(rows: RowAccount, config: CleanConfig) -> CleanRatings:
+    """Apply the rules of this module.
 
     Raises:
         InputError: no row is valid, or the rules leave none; says which rule and how many there
             were before it.
     """
-    spark = rows.sparkSession
-    account = _arrange(rows, n_partitions).persist(StorageLevel.MEMORY_AND_DISK)
-    refused = _count_refused(account)
+    account, spark = rows.frame, rows.frame.sparkSession
     items = _count_items(account)
-    _require_rows(int(items["rows"].sum()), int(items["valid"].sum()), refused)
+    _require_rows(int(items["rows"].sum()), int(items["valid"].sum()), rows.refused)
     items[_STAGE] = _pass_item_rules(items, config)
     kept = _kept_ratings(spark, account, items, config)
     users = _count_users(spark, account, items, config)
@@ -90,7 +100,7 @@ def clean_ratings(rows: DataFrame, config: CleanConfig, n_partitions: int) -> Cl
     funnel[-1] = FunnelStep(**{**asdict(funnel[-1]), "items": len(survivors)})
     dropped = _excluded_items(items, config)
     excluded = _list_excluded(dropped, _ratings_by_user(spark, account, items, config), config)
-    return CleanRatings(kept, survivors, funnel, refused, account, excluded, dropped)
+    return CleanRatings(kept, survivors, funnel, excluded, dropped)
 
 
 def _arrange(rows: DataFrame, n_partitions: int) -> DataFrame:

@@ -9,7 +9,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from jobs.audit import RecommendationsAudit
-from jobs.clean import CleanRatings, FunnelStep
+from jobs.clean import FunnelStep
 from jobs.config import Config
 from jobs.publish import Run
 from jobs.read import RatingsInput
@@ -61,7 +61,8 @@ def make_manifest(
     run: Run,
     *,
     files: Sequence[InputFile],
-    clean: CleanRatings,
+    funnel: Sequence[FunnelStep],
+    refused: Mapping[str, int],
     training: Mapping[str, Any],
     clusters: Mapping[str, Any],
     model_sha256: Mapping[str, str],
@@ -79,8 +80,8 @@ def make_manifest(
         "versions": {"python": platform.python_version(), "spark": spark.version, **versions},
         "spark": {"master": spark.sparkContext.master, "partitions": n_partitions},
         "input_files": [asdict(file) for file in files],
-        "funnel": [asdict(step) for step in clean.funnel],
-        "quarantined": clean.refused,
+        "funnel": [asdict(step) for step in funnel],
+        "quarantined": dict(refused),
         "training": dict(training),
         "clusters": dict(clusters),
         "model_sha256": dict(model_sha256),

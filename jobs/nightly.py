@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 
 from jobs.audit import audit_recommendations, audit_rows
 from jobs.catalog import make_catalog
-from jobs.clean import CleanRatings, clean_ratings
+from jobs.clean import CleanRatings, RowAccount, account_rows, clean_ratings
 from jobs.cluster import (
     describe_clusters,
     label_items,
@@ -81,14 +81,16 @@ def _run_stages(spark: SparkSession, config: Config, staged: StagedRun) -> Publi
         items = read_items(spark, config.input, id_type_name(item_id_type))
     with clock.stage("clean"):  # Spark is lazy: the rows are read here
         n_partitions = choose_partitions(spark, config.spark, source.bytes)
-        clean = clean_ratings(source.rows, config.clean, n_partitions)
-        _keep_account(staged, clean)
+        account = account_rows(source.rows, n_partitions)
+        _keep_refused(staged, account)
+        clean = clean_ratings(account, config.clean)
+        _keep_excluded(staged, clean)
     with clock.stage("index"):
         indexed = index_ratings(clean.ratings, clean.items)
         catalog = make_catalog(indexed.index, clean, items.items)
     with clock.stage("train"):
         ratings = collect_ratings(indexed.frame, len(catalog))
-        clean.account.unpersist()  # from here on everything runs on the indexed ratings
+        account.frame.unpersist()  # from here on everything runs on the indexed ratings
         trained = train_model(ratings, config.train)
     with clock.stage("score"):
         lists = score_users(indexed.frame, trained.model, catalog.item_ids, config.score.k)
@@ -120,7 +122,8 @@ def _run_stages(spark: SparkSession, config: Config, staged: StagedRun) -> Publi
             config,
             staged.run,
             files=[*source.files, *items.files],
-            clean=clean,
+            funnel=clean.funnel,
+            refused=account.refused,
             training=training,
             clusters=clusters,
             model_sha256=staged.write_model(SavedModel(trained.model, catalog, training)),
@@ -134,8 +137,17 @@ def _run_stages(spark: SparkSession, config: Config, staged: StagedRun) -> Publi
     return PublishedRun(staged.run, directory, manifest)
 
 
-def _keep_account(staged: StagedRun, clean: CleanRatings) -> None:
-    """Log the funnel and write what was left out."""
+def _keep_refused(staged: StagedRun, account: RowAccount) -> None:
+    """Put refused rows where they can be looked at, also when the run then ends."""
+    if account.refused:
+        place = staged.write_quarantine(account.quarantine)
+        reasons = ", ".join(f"{reason} ({count:,})" for reason, count in account.refused.items())
+        n_rows = sum(account.refused.values())
+        logger.warning("quarantine: %s rows in %s: %s", f"{n_rows:,}", place, reasons)
+
+
+def _keep_excluded(staged: StagedRun, clean: CleanRatings) -> None:
+    """Log the funnel and write who was left out."""
     for step in clean.funnel:
         logger.info(
             "funnel %s: %s ratings, %s users, %s items (%s)",
@@ -143,10 +155,6 @@ def _keep_account(staged: StagedRun, clean: CleanRatings) -> None:
             *(f"{count:,}" for count in (step.rows, step.users, step.items)),
             step.rule,
         )
-    if clean.refused:
-        place = staged.write_quarantine(clean.quarantine)
-        reasons = ", ".join(f"{reason} ({count:,})" for reason, count in clean.refused.items())
-        logger.warning("quarantine: %d rows in %s: %s", sum(clean.refused.values()), place, reasons)
     staged.write_table(EXCLUDED, clean.excluded.coalesce(1))
 
 

@@ -9,8 +9,7 @@
     reason     string             why the row is refused; null for a valid row
     raw, file  string             the row as read and its file; null for a valid row
 
-CSV is read as text and parsed here: Spark's own CSV schemas bind by position and take NaN, 1e13 and
-an empty id for valid.
+Text is parsed here, as Spark's CSV parser takes NaN, 1e13 and an empty id for valid.
 """
 
 import csv
@@ -18,22 +17,16 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from itertools import groupby
-from typing import Any, Literal
 
 import pandas as pd
-from py4j.protocol import Py4JJavaError
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
-    DataType,
     DateType,
     DecimalType,
     IntegralType,
     NumericType,
     StringType,
-    StructField,
-    StructType,
     TimestampNTZType,
     TimestampType,
 )
@@ -41,11 +34,18 @@ from pyspark.sql.types import (
 from jobs.config import CleanConfig, IdType, InputConfig
 from jobs.errors import InputError
 from jobs.schemas import FILE, ITEM_ID, RATING, RAW, REASON, TIMESTAMP, USER_ID
-from jobs.storage import InputFile, find_files
+from jobs.sources import (
+    Source,
+    find_input,
+    open_sources,
+    optional_column,
+    read_head,
+    require_column,
+)
+from jobs.storage import InputFile
 
 logger = logging.getLogger(__name__)
 
-_CORRUPT = "_corrupt_record"
 _SAMPLE_ROWS = 1000
 
 
@@ -74,26 +74,6 @@ class ItemsInput:
     files: list[InputFile]
 
 
-@dataclass(frozen=True)
-class _Source:
-    """A raw frame of files that share their columns."""
-
-    frame: DataFrame
-    types: dict[str, DataType]
-    """Type of each column, by the name in the file."""
-    columns: dict[str, str]
-    """Name in the file -> name in ``frame``."""
-    raw: Column
-    """The row as text."""
-    malformed: Column
-    """Whether the row has another number of fields than the header."""
-    file: str
-    """One of its files, for messages."""
-
-    def __getitem__(self, name: str) -> Column:
-        return F.col(f"`{self.columns[name]}`")
-
-
 def read_ratings(spark: SparkSession, config: InputConfig, clean: CleanConfig) -> RatingsInput:
     """Read ``input.ratings``.
 
@@ -101,13 +81,13 @@ def read_ratings(spark: SparkSession, config: InputConfig, clean: CleanConfig) -
         InputError: nothing there, an empty file, a missing column, or a column of a type that
             cannot be an id, a rating or a time.
     """
-    files = _find(spark, config.ratings, "input.ratings")
-    sources = _open_sources(spark, config, files, multi_line=False)
+    files = find_input(spark, config.ratings, "input.ratings")
+    sources = open_sources(spark, config, files, multi_line=False)
     names = config.columns
     for source in sources:
         for key, name in (("user", names.user), ("item", names.item), ("rating", names.rating)):
-            _require_column(source, name, f"input.columns.{key}")
-    timestamp = _optional_column(sources, names.timestamp, TIMESTAMP, "input.columns.timestamp")
+            require_column(source, name, f"input.columns.{key}")
+    timestamp = optional_column(sources, names.timestamp, TIMESTAMP, "input.columns.timestamp")
     user_type = _resolve_id_type(spark, config, sources, names.user, config.user_id_type)
     item_type = _resolve_id_type(spark, config, sources, names.item, config.item_id_type)
     parts = [_parse(source, config, clean, timestamp, user_type, item_type) for source in sources]
@@ -126,14 +106,14 @@ def read_items(spark: SparkSession, config: InputConfig, item_id_type: IdType) -
     columns = [ITEM_ID, "title", "genres"]
     if config.items is None:
         return ItemsInput(pd.DataFrame({name: [] for name in columns}, dtype=object), [])
-    files = _find(spark, config.items, "input.items")
-    sources = _open_sources(spark, config, files, multi_line=True)
+    files = find_input(spark, config.items, "input.items")
+    sources = open_sources(spark, config, files, multi_line=True)
     names = config.item_columns
-    genres = _optional_column(sources, names.genres, "genres", "input.item_columns.genres")
+    genres = optional_column(sources, names.genres, "genres", "input.item_columns.genres")
     parts = []
     for source in sources:
-        _require_column(source, names.item, "input.item_columns.item")
-        _require_column(source, names.title, "input.item_columns.title")
+        require_column(source, names.item, "input.item_columns.item")
+        require_column(source, names.title, "input.item_columns.title")
         item_id, refusal = _parse_id(source, names.item, item_id_type, "item")
         parts.append(
             source.frame.select(
@@ -152,149 +132,10 @@ def read_items(spark: SparkSession, config: InputConfig, item_id_type: IdType) -
     return ItemsInput(items, files)
 
 
-def _find(spark: SparkSession, pattern: str, key: str) -> list[InputFile]:
-    try:
-        files = find_files(spark, pattern)
-    except Py4JJavaError as error:
-        reason = str(error.java_exception.getMessage()).splitlines()[0]
-        raise InputError(f"{key} = '{pattern}' cannot be read: {reason}") from None
-    if not files:
-        raise InputError(f"{key} = '{pattern}': no such file")
-    if not any(file.bytes for file in files):
-        raise InputError(f"{key} = '{pattern}': the file is empty (0 bytes)")
-    return [file for file in files if file.bytes]
-
-
-def _open_sources(
-    spark: SparkSession, config: InputConfig, files: Sequence[InputFile], *, multi_line: bool
-) -> list[_Source]:
-    paths = [file.path for file in files]
-    parquet = [_is_parquet(path, config.format) for path in paths]
-    sources = []
-    if any(parquet):
-        sources.append(
-            _open_parquet(spark, [p for p, is_it in zip(paths, parquet, strict=True) if is_it])
-        )
-    texts = [path for path, is_it in zip(paths, parquet, strict=True) if not is_it]
-    # Files of one directory may order their columns differently: each header is read for itself.
-    by_header = sorted((_read_header(spark, path, config.separator), path) for path in texts)
-    for header, group in groupby(by_header, key=lambda pair: pair[0]):
-        paths_of_header = [path for _, path in group]
-        sources.append(_open_csv(spark, paths_of_header, header, config.separator, multi_line))
-    return sources
-
-
-def _is_parquet(path: str, declared: Literal["auto", "csv", "parquet"]) -> bool:
-    return declared == "parquet" or (declared == "auto" and path.endswith((".parquet", ".pq")))
-
-
-def _open_parquet(spark: SparkSession, paths: list[str]) -> _Source:
-    try:
-        frame = spark.read.parquet(*paths)
-    except Exception as error:
-        raise InputError(f"{paths[0]}: not a readable Parquet file: {_first_line(error)}") from None
-    return _Source(
-        frame,
-        {field.name: field.dataType for field in frame.schema},
-        {name: name for name in frame.columns},
-        F.to_json(F.struct(*[F.col(f"`{name}`") for name in frame.columns])),
-        F.lit(False),
-        paths[0],
-    )
-
-
-def _open_csv(
-    spark: SparkSession, paths: list[str], header: tuple[str, ...], separator: str, multi_line: bool
-) -> _Source:
-    columns = {name: f"c{position}" for position, name in enumerate(header)}
-    if len(columns) < len(header):
-        repeated = next(name for name in header if header.count(name) > 1)
-        raise InputError(f"{paths[0]}: the header names column '{repeated}' more than once")
-    schema = StructType([StructField(name, StringType()) for name in (*columns.values(), _CORRUPT)])
-    frame = spark.read.csv(
-        paths,
-        schema=schema,
-        header=True,
-        sep=separator,
-        quote='"',
-        escape='"',
-        multiLine=multi_line,
-        mode="PERMISSIVE",
-        columnNameOfCorruptRecord=_CORRUPT,
-        # The header was read above, and the schema is in its order.
-        enforceSchema=True,
-    )
-    fields = [F.coalesce(F.col(name), F.lit("")) for name in columns.values()]
-    return _Source(
-        frame,
-        dict.fromkeys(columns, StringType()),
-        columns,
-        F.coalesce(F.col(_CORRUPT), F.concat_ws(separator, *fields)),
-        F.col(_CORRUPT).isNotNull(),
-        paths[0],
-    )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _head(spark: SparkSession, path: str, n_lines: int) -> list[str]:
-    """The first lines of a text file, decompressed as Spark would."""
-    jvm: Any = spark._jvm
-    conf = spark._jsc.hadoopConfiguration()
-    hadoop_path = jvm.org.apache.hadoop.fs.Path(path)
-    stream = hadoop_path.getFileSystem(conf).open(hadoop_path)
-    try:
-        codec = jvm.org.apache.hadoop.io.compress.CompressionCodecFactory(conf).getCodec(
-            hadoop_path
-        )
-        plain = codec.createInputStream(stream) if codec is not None else stream
-        reader = jvm.java.io.BufferedReader(jvm.java.io.InputStreamReader(plain, "UTF-8"))
-        lines = jvm.org.apache.commons.io.IOUtils.lineIterator(reader)
-        head: list[str] = []
-        while len(head) < n_lines and lines.hasNext():
-            head.append(str(lines.next()))
-        return head
-    except Py4JJavaError as error:
-        reason = _first_line(Exception(error.java_exception.toString()))
-        raise InputError(f"{path}: cannot be read: {reason}") from None
-    finally:
-        stream.close()
-
-
-def _read_header(spark: SparkSession, path: str, separator: str) -> tuple[str, ...]:
-    lines = _head(spark, path, 1)
-    if not lines or not lines[0].strip("\ufeff \t\r"):
-        raise InputError(f"{path}: the file has no header line")
-    names = next(csv.reader([lines[0].removeprefix("\ufeff")], delimiter=separator))
-    return tuple(name.strip() for name in names)
-
-
-def _require_column(source: _Source, name: str, key: str) -> None:
-    if name not in source.columns:
-        found = ", ".join(source.columns)
-        raise InputError(
-            f"{source.file}: no column '{name}' (it has: {found}); "
-            f"set {key} to the right one, as in --set {key}=NAME"
-        )
-
-
-def _optional_column(
-    sources: Sequence[_Source], configured: str | None, default: str, key: str
-) -> str | None:
-    """The configured column, which must exist, or the default one where every source has it."""
-    if configured is not None:
-        for source in sources:
-            _require_column(source, configured, key)
-        return configured
-    return default if all(default in source.columns for source in sources) else None
-
-
 def _resolve_id_type(
     spark: SparkSession,
     config: InputConfig,
-    sources: Sequence[_Source],
+    sources: Sequence[Source],
     name: str,
     configured: IdType,
 ) -> IdType:
@@ -304,9 +145,9 @@ def _resolve_id_type(
     column_type = source.types[name]
     if not isinstance(column_type, StringType):
         return "integer"
-    if _CORRUPT not in source.frame.columns:  # a Parquet string is a string
+    if not source.is_text:  # a Parquet string is a string
         return "string"
-    lines = _head(spark, source.file, _SAMPLE_ROWS + 1)[1:]
+    lines = read_head(spark, source.file, _SAMPLE_ROWS + 1)[1:]
     position = list(source.columns).index(name)
     rows = csv.reader(lines, delimiter=config.separator)
     return _guess_id_type([row[position].strip() for row in rows if len(row) > position])
@@ -322,7 +163,7 @@ def _guess_id_type(sample: Sequence[str]) -> IdType:
 
 
 def _parse(
-    source: _Source,
+    source: Source,
     config: InputConfig,
     clean: CleanConfig,
     timestamp_name: str | None,
@@ -348,7 +189,7 @@ def _parse(
     )
 
 
-def _parse_id(source: _Source, name: str, id_type: IdType, kind: str) -> tuple[Column, Column]:
+def _parse_id(source: Source, name: str, id_type: IdType, kind: str) -> tuple[Column, Column]:
     """The id and the reason to refuse it (null where there is none)."""
     column, column_type = source[name], source.types[name]
     if not isinstance(column_type, (StringType, IntegralType)) and not (
@@ -369,7 +210,7 @@ def _parse_id(source: _Source, name: str, id_type: IdType, kind: str) -> tuple[C
     return F.when(exact, value), refusal
 
 
-def _parse_rating(source: _Source, name: str, clean: CleanConfig) -> tuple[Column, Column]:
+def _parse_rating(source: Source, name: str, clean: CleanConfig) -> tuple[Column, Column]:
     column, column_type = source[name], source.types[name]
     if not isinstance(column_type, (StringType, NumericType)):
         raise InputError(
@@ -389,7 +230,7 @@ def _parse_rating(source: _Source, name: str, clean: CleanConfig) -> tuple[Colum
     return value, refusal
 
 
-def _parse_timestamp(source: _Source, name: str | None) -> tuple[Column, Column]:
+def _parse_timestamp(source: Source, name: str | None) -> tuple[Column, Column]:
     """Seconds since 1970 from a number, a time, or text of either."""
     nothing = F.lit(None)
     if name is None:

@@ -9,15 +9,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from jobs.clean import CleanRatings, clean_ratings
+from jobs.clean import CleanRatings, RowAccount, account_rows, clean_ratings
 from jobs.errors import InputError
 from jobs.read import read_ratings
 
 
-def clean(spark: SparkSession, path: Path, n_partitions: int = 2, **rules: Any) -> CleanRatings:
+def account(spark: SparkSession, path: Path, n_partitions: int = 2, **rules: Any) -> RowAccount:
     config = make_config(path, clean=rules)
-    rows = read_ratings(spark, config.input, config.clean).rows
-    return clean_ratings(rows, config.clean, n_partitions)
+    return account_rows(read_ratings(spark, config.input, config.clean).rows, n_partitions)
+
+
+def clean(spark: SparkSession, path: Path, n_partitions: int = 2, **rules: Any) -> CleanRatings:
+    rows = account(spark, path, n_partitions, **rules)
+    return clean_ratings(rows, make_config(path, clean=rules).clean)
 
 
 def kept_rows(cleaned: CleanRatings) -> list[tuple[Any, ...]]:
@@ -72,7 +76,6 @@ def test_the_funnel_says_what_each_rule_left(spark: SparkSession, lines_file: Pa
         ("liked", 2, 2, 1),
         ("active", 2, 2, 1),
     ]
-    assert cleaned.refused == {"rating outside 0.5 to 5": 1}
 
 
 def test_what_is_left_out_is_listed_with_its_reason(spark: SparkSession, lines_file: Path) -> None:
@@ -82,12 +85,20 @@ def test_what_is_left_out_is_listed_with_its_reason(spark: SparkSession, lines_f
         ("item", "30", "fewer than 2 ratings", 1),
         ("user", "3", "no rating of the items kept", 1),
     ]
-    [bad] = cleaned.quarantine.collect()
-    assert bad["raw"] == "3,30,9.0,300"
     few = clean(spark, lines_file, min_user_ratings=2).excluded.collect()
     assert [tuple(row) for row in few] == [
         ("user", "3", "fewer than 2 ratings of the items kept", 1)
     ]
+
+
+def test_every_row_is_accounted_for(spark: SparkSession, lines_file: Path) -> None:
+    rows = account(spark, lines_file)
+    assert rows.refused == {"rating outside 0.5 to 5": 1}
+    [bad] = rows.quarantine.collect()
+    assert bad["raw"] == "3,30,9.0,300"
+    fates = [row["reason"] for row in rows.frame.collect()]
+    assert len(fates) == len(LINES)
+    assert (fates.count(None), fates.count("duplicate")) == (5, 2)
 
 
 def test_items_carry_their_counts_and_means(spark: SparkSession, lines_file: Path) -> None:

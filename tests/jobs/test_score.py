@@ -6,7 +6,7 @@ import pytest
 from builders import make_config
 from pyspark.sql import SparkSession
 
-from jobs.clean import clean_ratings
+from jobs.clean import account_rows, clean_ratings
 from jobs.config import TrainConfig
 from jobs.errors import MachineError
 from jobs.index import IndexedRatings, index_ratings
@@ -37,7 +37,7 @@ def arrow_batch_rows(spark: SparkSession) -> Iterator[None]:
 def index(spark: SparkSession, path: Path, n_partitions: int) -> IndexedRatings:
     config = make_config(path)
     rows = read_ratings(spark, config.input, config.clean).rows
-    cleaned = clean_ratings(rows, config.clean, n_partitions)
+    cleaned = clean_ratings(account_rows(rows, n_partitions), config.clean)
     return index_ratings(cleaned.ratings, cleaned.items)
 
 
