@@ -196,7 +196,7 @@ case $command in
   bench)
     set_up dev
     set_up_spark_environment
-    exec "$venv/bin/python" "$root/tests/benchmarks/bench.py" "$@"
+    PYTHONPATH=$root/tests exec "$venv/bin/python" -m benchmarks.bench "$@"
     ;;
   lint)
     set_up dev

@@ -199,6 +199,34 @@ def _small_steps() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def _split_batches(
+    pairs: "torch.Tensor", values: "torch.Tensor", batch_size: int
+) -> Iterator[tuple["torch.Tensor", "torch.Tensor"]]:
+    """Batches of rows [2 * batch], users then items, and values [batch]; the last may be short.
+
+    All full batches are cut at once: a slice for each would cost as much as its arithmetic.
+    """
+    n_full = len(values) // batch_size
+    end = n_full * batch_size
+    rows = (
+        pairs[:, :end].view(2, n_full, batch_size).transpose(0, 1).reshape(n_full, 2 * batch_size)
+    )
+    yield from zip(rows.unbind(), values[:end].view(n_full, batch_size).unbind(), strict=True)
+    if end < len(values):
+        yield pairs[:, end:].reshape(-1), values[end:]
+
+
+def _mean_of_batch_means(errors: "list[torch.Tensor]") -> float:
+    """The notebook's loss of an epoch: batches count alike, also a short last one."""
+    import torch
+
+    *full, last = errors
+    means = [last.square().mean().unsqueeze(0)]
+    if full:
+        means.append(torch.stack(full).square().mean(dim=1))
+    return float(torch.cat(means).mean())  # the one GPU-to-CPU sync point of the epoch
+
+
 @dataclass
 class _MfState:
     """Ratings and parameters on the training device.
@@ -216,6 +244,7 @@ class _MfState:
     gradient: "torch.Tensor"  # as table
     moments: "tuple[torch.Tensor, torch.Tensor]"  # Adam's moving averages, as table
     step: "torch.Tensor"  # float32 scalar, Adam's step count
+    ones: "torch.Tensor"  # float32 [n_factors (+ 1)]
     generator: "torch.Generator"
     n_users: int
     n_factors: int
@@ -241,6 +270,7 @@ class _MfState:
             gradient=torch.zeros_like(table),
             moments=(torch.zeros_like(table), torch.zeros_like(table)),
             step=torch.zeros((), device=device),
+            ones=torch.ones(n_factors + biases, device=device),
             generator=generator,
             n_users=n_users,
             n_factors=n_factors,
@@ -256,22 +286,17 @@ class _MfState:
         import torch
 
         order = torch.randperm(len(self.values), generator=self.generator).to(self.values.device)
-        rows = torch.stack([self.users[order], self.items[order]])  # [2, n_ratings]
-        values = self.values[order]
-        square_errors, sizes = [], []
-        for start in range(0, len(values), batch_size):
-            part = slice(start, start + batch_size)
-            batch = values[part]
-            square_errors.append(self._backward(rows[:, part].reshape(-1), batch, regularization))
-            sizes.append(len(batch))
+        pairs = torch.stack([self.users[order], self.items[order]])  # [2, n_ratings]
+        errors = []
+        for rows, values in _split_batches(pairs, self.values[order], batch_size):
+            errors.append(self._backward(rows, values, regularization))
             self._update(learning_rate)
-        means = torch.stack(square_errors) / torch.tensor(sizes, device=values.device)
-        return float(means.mean())  # the one GPU-to-CPU sync point of the epoch
+        return _mean_of_batch_means(errors)
 
     def _backward(
         self, rows: "torch.Tensor", values: "torch.Tensor", regularization: float
     ) -> "torch.Tensor":
-        """Set the gradient of mean((p . q + b_u + b_i - r)^2 + L2); the sum of square errors.
+        """Set the gradient of mean((p . q + b_u + b_i - r)^2 + L2); the errors [batch].
 
         Args:
             rows: [2 * batch], users then items.
@@ -279,23 +304,22 @@ class _MfState:
         """
         import torch
 
-        batch = len(values)
+        batch, biases = len(values), self.has_biases
         gathered = self.table.index_select(0, rows)  # [2 * batch, n_factors (+ 1)]
-        p, q = gathered[:batch], gathered[batch:]
+        p, q = gathered.chunk(2)
         products = p * q
-        if self.has_biases:
+        if biases:
             products[:, -1] = p[:, -1] + q[:, -1]
-        error = products.sum(dim=1).sub_(values)  # [batch]
+        error = torch.addmv(values, products, self.ones, beta=-1)  # row sums less values, [batch]
         # d/dp = 2 e q / batch, d/dq = 2 e p / batch, d/db = 2 e / batch
-        slope = error * (2.0 / batch)
-        slopes = torch.cat([q, p]).view(2, batch, -1).mul_(slope[:, None])
-        if self.has_biases:
-            slopes[:, :, -1] = slope
-        slopes = slopes.view(2 * batch, -1)
+        slope = (error * (2.0 / batch)).unsqueeze_(1)  # [batch, 1]
+        slopes = torch.cat([q * slope, p * slope])
+        if biases:
+            slopes[:batch, -1:] = slopes[batch:, -1:] = slope
         if regularization:
             slopes.add_(gathered, alpha=2.0 * regularization / batch)
         self.gradient.zero_().index_add_(0, rows, slopes)
-        return torch.dot(error, error)
+        return error
 
     def _update(self, learning_rate: float) -> None:
         """One step of Adam (Kingma and Ba, 2015), with torch's default constants."""

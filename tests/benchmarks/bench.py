@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-import mf_training
 import numpy as np
+from benchmarks import mf_training
 from rich.console import Console
 from rich.table import Table
 

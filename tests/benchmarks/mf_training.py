@@ -1,6 +1,6 @@
 """The third notebook's training loop against ``train_mf``: same epochs, same loss curve.
 
-    ./spark-submit.sh bench mf_training --ratings ../shared/data/ml-latest-small/ratings.csv
+    ./spark-submit.sh bench mf_vs_notebook
 
 The notebook's side is its own code: an nn.Module of two embeddings, a row-wise Dataset, a
 DataLoader with batches of 128, autograd and Adam on the CPU.
