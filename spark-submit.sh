@@ -61,7 +61,7 @@ create_venv() {
 # requirements already. The stamp is written last: a set-up that was cut off starts anew.
 set_up() {
   local extra=$1 stamp=$venv/.set-up${1:+-$1} wanted
-  wanted=$(cat "$root/pyproject.toml" "$root/conf/constraints.txt" | cksum)
+  wanted="$root $(cat "$root/pyproject.toml" "$root/conf/constraints.txt" | cksum)"
   [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
   say "setting up $venv${extra:+ for $extra} (once, a few minutes)"
   [ -x "$venv/bin/python" ] && "$venv/bin/python" -c '' 2>/dev/null || create_venv
@@ -121,10 +121,15 @@ set_up_spark_environment() {
   export PYTHONSAFEPATH=1
 }
 
+# Something in the packages that is newer than $1; a directory is where a file has gone.
+newer_sources() {
+  find "$root/jobs" "$root/recsys_core" \( -name '*.py' -o -type d ! -name __pycache__ \) -newer "$1" -print -quit
+}
+
 # The packages as the executors get them; made anew only when a source is newer.
 zip_packages() {
   local archive=$venv/recsys.zip
-  if [ ! -e "$archive" ] || [ -n "$(find "$root/jobs" "$root/recsys_core" -name '*.py' -newer "$archive" -print -quit)" ]; then
+  if [ ! -e "$archive" ] || [ -n "$(newer_sources "$archive")" ]; then
     (cd "$root" && "$venv/bin/python" - "$archive" <<'PYTHON'
 import os
 import sys
@@ -201,7 +206,7 @@ case $command in
   lint)
     set_up dev
     cd "$root"
-    "$venv/bin/ruff" format --check . && "$venv/bin/ruff" check . && exec "$venv/bin/mypy"
+    "$venv/bin/ruff" format --check . && "$venv/bin/ruff" check . && exec "$venv/bin/python" -m mypy
     ;;
   shell) set_up ""; set_up_spark_environment; exec "$venv/bin/python" "$@" ;;
   *) set_up ""; exec "$venv/bin/python" -m jobs.cli "$command" "$@" ;;

@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame
 from jobs.schemas import ITEM_ID, ITEM_INDEX, RATING, RECOMMENDATIONS, USER_FACTORS, USER_ID, Table
 from recsys_core.arrays import IdArray
 from recsys_core.factor_model import FactorModel
-from recsys_core.scoring import RatingRows, ScoredUsers, UserScorer
+from recsys_core.scoring import RatingRows, ScoredUsers, UserScorer, fold_in_rows
 
 _SOURCE_MODEL = "model"
 
@@ -48,8 +48,7 @@ def fold_in_users(ratings: DataFrame, model: FactorModel, item_ids: IdArray) -> 
 
     def fold_in_partition(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         shipped = _receive(broadcast)
-        scorer = UserScorer(shipped.model, k=1)
-        for user_id, factors in scorer.fold_in(map(_to_rows, batches)):
+        for user_id, factors in fold_in_rows(shipped.model, map(_to_rows, batches)):
             yield pd.DataFrame({USER_ID: user_id, "factors": list(factors)})
 
     return _map_users(ratings, fold_in_partition, USER_FACTORS)

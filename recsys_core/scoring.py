@@ -57,22 +57,26 @@ class UserScorer:
                 (user, item) stands once.
         """
         for rows in _whole_users(batches):
-            user_id, ratings = self._to_matrix(rows)
+            user_id, ratings = _to_matrix(rows, self._top_k.n_items)
             lists = self._top_k.rank(self._model.fold_in(ratings), ratings)
             yield ScoredUsers(user_id, lists)
 
-    def fold_in(self, batches: Iterable[RatingRows]) -> Iterator[tuple[IdArray, Float32Array]]:
-        """User ids [n] and their factors [n, n_columns], for batches as ``score`` takes them."""
-        for rows in _whole_users(batches):
-            user_id, ratings = self._to_matrix(rows)
-            yield user_id, self._model.fold_in(ratings)
 
-    def _to_matrix(self, rows: RatingRows) -> tuple[IdArray, Csr]:
-        """The users of some rows and their CSR ratings [n_users, n_items]."""
-        starts = _user_starts(rows.user_id)
-        indptr = np.append(starts, len(rows))
-        shape = (len(starts), self._top_k.n_items)
-        return rows.user_id[starts], csr_matrix((rows.rating, rows.item_index, indptr), shape=shape)
+def fold_in_rows(
+    model: FactorModel, batches: Iterable[RatingRows]
+) -> Iterator[tuple[IdArray, Float32Array]]:
+    """User ids [n] and their factors [n, n_columns], for batches as ``UserScorer`` takes them."""
+    for rows in _whole_users(batches):
+        user_id, ratings = _to_matrix(rows, len(model.item_factors))
+        yield user_id, model.fold_in(ratings)
+
+
+def _to_matrix(rows: RatingRows, n_items: int) -> tuple[IdArray, Csr]:
+    """The users of some rows and their CSR ratings [n_users, n_items]."""
+    starts = _user_starts(rows.user_id)
+    indptr = np.append(starts, len(rows))
+    ratings = csr_matrix((rows.rating, rows.item_index, indptr), shape=(len(starts), n_items))
+    return rows.user_id[starts], ratings
 
 
 def _user_starts(user_id: IdArray) -> np.ndarray:

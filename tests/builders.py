@@ -1,6 +1,6 @@
 """Small inputs for tests."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,7 @@ def write_csv(path: Path, lines: Iterable[str], header: str = HEADER) -> Path:
     return path
 
 
-def checkerboard(
-    n_users: int = 12, n_items: int = 12, *, seen: Sequence[int] = (0, 1, 2, 3)
-) -> list[str]:
+def checkerboard(n_users: int = 12, n_items: int = 12) -> list[str]:
     """Rating lines of two groups of users who rate the items of their own group with 5.
 
     Even users like even items, odd users odd ones; of its own group each user has rated all but

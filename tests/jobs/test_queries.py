@@ -20,7 +20,6 @@ from jobs.cli import main
 from jobs.errors import InputError, JobError
 from jobs.model_store import load_model
 from jobs.queries import read_query
-from recsys_core.recommender import recommend
 
 
 def ask(*arguments: str) -> Result:
@@ -36,20 +35,6 @@ def model(sample_night: SampleNight) -> str:
 def titles(sample_night: SampleNight) -> list[str]:
     clusters = pd.read_parquet(sample_night.output / "current" / "item_clusters")
     return clusters.sort_values("rating_count", ascending=False)["title"].tolist()
-
-
-def test_the_query_path_gives_the_nightly_lists(sample_night: SampleNight) -> None:
-    """Parity: given exactly a user's ratings, the same list, item for item."""
-    saved = load_model(sample_night.output / "current" / "model")
-    lists = pd.read_parquet(sample_night.output / "current" / "recommendations")
-    ratings = pd.read_csv(sample_night.data / "ratings.csv")
-    for user in np.random.default_rng(0).choice(lists["user_id"].unique(), 100, replace=False):
-        mine = ratings[ratings["userId"] == user]
-        query = dict(zip(mine["movieId"].tolist(), mine["rating"].tolist(), strict=True))
-        expected = lists[lists["user_id"] == user].sort_values("rank")
-        found = recommend(query, saved, k=len(expected))
-        assert [item.item_id for item in found] == expected["item_id"].tolist()
-        assert [np.float32(item.score) for item in found] == expected["score"].tolist()
 
 
 def test_recommend_reads_json_a_file_and_single_ratings(
