@@ -1,6 +1,5 @@
 """What the person at the terminal sees when a run is published."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -65,8 +64,8 @@ def print_summary(
     console.print(Text(f"Published {n_rows:,} recommendations: {run_directory}"))
     console.print(Text(f"Always the latest run: {output}/current"))
     files = f"{output}/current/recommendations/*.parquet"
-    query = f"SELECT * FROM '{files}' ORDER BY user_id, rank LIMIT 10"
-    console.print(Text(f"Query it: duckdb -c {shlex.quote(query)}"))
+    query = f"SELECT * FROM '{files}' ORDER BY user_id, rank LIMIT 10;"
+    console.print(Text(f"Query it with DuckDB: {query}"))
 
 
 def _describe_training(training: Mapping[str, Any]) -> str:
