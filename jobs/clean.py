@@ -98,7 +98,7 @@ def clean_ratings(rows: RowAccount, config: CleanConfig) -> CleanRatings:
     _require_survivors(funnel)
     survivors = _final_items(kept, items, config)
     funnel[-1] = FunnelStep(**{**asdict(funnel[-1]), "items": len(survivors)})
-    dropped = _excluded_items(items, config)
+    dropped = _excluded_items(items, survivors, config)
     excluded = _list_excluded(dropped, _ratings_by_user(spark, account, items, config), config)
     return CleanRatings(kept, survivors, funnel, excluded, dropped)
 
@@ -271,15 +271,20 @@ def _final_items(kept: DataFrame, items: pd.DataFrame, config: CleanConfig) -> p
     return items[columns].astype(dtypes).reset_index(drop=True)
 
 
-def _excluded_items(items: pd.DataFrame, config: CleanConfig) -> pd.DataFrame:
-    """item_id, reason, rating_count of items that have unique ratings and fail an item rule."""
-    dropped = items[(items["rating_count"] > 0) & (items[_STAGE] < 2)]
-    few = f"fewer than {config.min_item_ratings} ratings"
-    disliked = f"mean rating below {config.min_item_mean_rating:g}"
+def _excluded_items(
+    items: pd.DataFrame, survivors: pd.DataFrame, config: CleanConfig
+) -> pd.DataFrame:
+    """item_id, reason, rating_count of items that have unique ratings and do not survive."""
+    dropped = items[(items["rating_count"] > 0) & ~items[ITEM_ID].isin(survivors[ITEM_ID])]
+    reasons = {
+        0: f"fewer than {config.min_item_ratings} ratings",
+        1: f"mean rating below {config.min_item_mean_rating:g}",
+        2: "no rating by the users kept",
+    }
     return pd.DataFrame(
         {
             ITEM_ID: dropped[ITEM_ID],
-            REASON: dropped[_STAGE].map({0: few, 1: disliked}),
+            REASON: dropped[_STAGE].map(reasons),
             "rating_count": dropped["rating_count"].astype("int64"),
         }
     )
