@@ -1,6 +1,7 @@
 """Fixtures for every test: the one Spark session, and where the real ratings are."""
 
 import os
+import sys
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -32,6 +33,8 @@ def spark() -> "Iterator[SparkSession]":
     from jobs.config import SparkConfig
     from jobs.session import open_session
 
+    # Workers take the first python3 on PATH otherwise, also when pytest is called directly.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     SparkSession.builder.config(
         map={
             "spark.master": "local[2]",
