@@ -17,3 +17,6 @@ IdArray: TypeAlias = npt.NDArray[Any]
 
 Csr: TypeAlias = Any
 """``scipy.sparse.csr_matrix`` of ratings: rows are users, columns item indices."""
+
+Float32: TypeAlias = Any
+"""One float32 within compiled code, where Python's types do not tell it from a float64."""

@@ -11,11 +11,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-from scipy.linalg import lapack
 
 from recsys_core.arrays import Csr, Float32Array, Float64Array
 from recsys_core.errors import DeviceError
 from recsys_core.factor_model import Device, FactorModel, OnEpoch, TrainedModel, require_finite
+from recsys_core.projection import split_csr
+from recsys_core.ridge import solve_ridge
 
 if TYPE_CHECKING:
     import torch
@@ -62,16 +63,13 @@ class MfModel(FactorModel):
 
     def fold_in(self, ratings: Csr) -> Float32Array:
         """(Q_o'Q_o + lambda n_o I) p = Q_o'(r - mu - b_o), the user's bias being p's last entry."""
-        residuals = ratings.data.astype(np.float64)
+        indptr, items, values = split_csr(ratings)
+        residuals = values.astype(np.float64)
         if self.item_bias is not None:
-            residuals -= self.global_mean + self.item_bias[ratings.indices].astype(np.float64)
-        solved = np.zeros((ratings.shape[0], self._design.shape[1]))
-        for row, (start, end) in enumerate(
-            zip(ratings.indptr[:-1], ratings.indptr[1:], strict=True)
-        ):
-            rated = self._design[ratings.indices[start:end]]
-            solved[row] = _solve_ridge(rated, residuals[start:end], self.regularization)
-        return self._to_columns(solved)
+            residuals -= self.global_mean + self.item_bias[items].astype(np.float64)
+        return self._to_columns(
+            solve_ridge(self._design, indptr, items, residuals, self.regularization)
+        )
 
     def _to_columns(self, solved: Float64Array) -> Float32Array:
         if self.item_bias is None:
@@ -103,22 +101,6 @@ class MfModel(FactorModel):
         if not (np.isfinite(global_mean) and 0 <= regularization < np.inf):
             raise ValueError(f"global_mean = {global_mean}, regularization = {regularization}")
         return cls(vectors, item_bias, global_mean, regularization)
-
-
-def _solve_ridge(
-    rated: Float64Array, residuals: Float64Array, regularization: float
-) -> Float64Array:
-    """Solve (A'A + lambda n I) p = A'r for one user: A float64 [n, n_factors], r float64 [n]."""
-    if regularization == 0:
-        # Fewer ratings than factors have many solutions: take the shortest.
-        return np.asarray(np.linalg.lstsq(rated, residuals, rcond=None)[0], dtype=np.float64)
-    gram = rated.T @ rated
-    # A user without ratings still gets a regular system, whose solution is zero.
-    gram[np.diag_indices_from(gram)] += regularization * max(len(rated), 1)
-    _, solution, failed = lapack.dposv(gram, rated.T @ residuals)
-    if failed:  # a lambda so small that rounding has cost the matrix its definiteness
-        solution = np.linalg.lstsq(gram, rated.T @ residuals, rcond=None)[0]
-    return np.asarray(solution, dtype=np.float64)
 
 
 def resolve_device(device: Device) -> str:

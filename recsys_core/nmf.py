@@ -19,6 +19,7 @@ from recsys_core.arrays import Csr, Float32Array, Float64Array
 from recsys_core.errors import DeviceError, TrainingError
 from recsys_core.factor_model import Device, FactorModel, OnEpoch, TrainedModel, require_finite
 from recsys_core.nnls import solve_nnls
+from recsys_core.projection import project
 
 NmfInit = Literal["auto", "random", "nndsvd", "nndsvda", "nndsvdar"]
 
@@ -36,17 +37,13 @@ class NmfModel(FactorModel):
         return self.factors
 
     @cached_property
-    def _components(self) -> Float64Array:
-        return self.factors.astype(np.float64)
-
-    @cached_property
     def _gram(self) -> Float64Array:
-        return self._components.T @ self._components
+        components = self.factors.astype(np.float64)
+        return components.T @ components
 
     def fold_in(self, ratings: Csr) -> Float32Array:
         """min over w >= 0 of ||x - w Q||^2 for each row x; see ``FactorModel.fold_in``."""
-        targets = np.asarray(ratings.astype(np.float64) @ self._components)
-        return solve_nnls(self._gram, targets).astype(np.float32)
+        return solve_nnls(self._gram, project(ratings, self.factors)).astype(np.float32)
 
     def to_arrays(self) -> dict[str, np.ndarray[Any, Any]]:
         return {"item_factors": self.factors}

@@ -2,23 +2,25 @@
 
 For each row of ``targets``:  min over w >= 0 of  w G w' / 2 - b w',  with G = H H', b = x H'.
 
-Two stages. A fixed number of coordinate-descent sweeps (Hsieh and Dhillon, KDD 2011) over a block
-of rows finds nearly the right support; it uses element-wise arithmetic alone, so a row's result
-does not depend on the rows beside it. Then each row is finished exactly by the active-set method of
-Lawson and Hanson (*Solving Least Squares Problems*, 1974, chapter 23), started from that support.
+Two stages. A few sweeps of coordinate descent (Hsieh and Dhillon, KDD 2011) find nearly the right
+support. Then the row is finished exactly by the active-set method of Lawson and Hanson (*Solving
+Least Squares Problems*, 1974, chapter 23), started from that support. Rows are solved one by one,
+so that a row's result does not depend on the rows beside it.
 """
 
 import numpy as np
-from scipy.linalg import lapack
 
-from recsys_core.arrays import BoolArray, Float64Array, IntArray
+from recsys_core.arrays import BoolArray, Float64Array, Int64Array
+from recsys_core.cholesky import factorize, solve
+from recsys_core.compiled import compiled
 
-_SWEEPS = 6
-_ROWS_PER_BLOCK = 512
+_SWEEPS = 12
 _RIDGE = 1e-10
 """Added to G relative to its mean diagonal: makes the minimum unique where H is rank deficient."""
 _OPTIMALITY = 1e-9
 """A zero weight may keep a gradient this far below zero, relative to the largest target."""
+_VANISHING = 1e-14
+"""A weight this much smaller than the largest is zero up to rounding."""
 
 
 def solve_nnls(gram: Float64Array, targets: Float64Array) -> Float64Array:
@@ -32,79 +34,155 @@ def solve_nnls(gram: Float64Array, targets: Float64Array) -> Float64Array:
         float64 [n_rows, n_factors], non-negative. Each row is a function of ``gram`` and its own
         target, bit for bit.
     """
-    n_factors = gram.shape[0]
-    diagonal = np.diagonal(gram)
     # A factor that no item uses has a zero diagonal: any positive value keeps its weight at zero.
-    ridge = _RIDGE * float(diagonal.mean()) or 1.0
-    gram = gram + ridge * np.eye(n_factors)
+    ridge = _RIDGE * float(np.diagonal(gram).mean()) or 1.0
     weights = np.zeros_like(targets)
-    for start in range(0, targets.shape[0], _ROWS_PER_BLOCK):
-        block = slice(start, start + _ROWS_PER_BLOCK)
-        _sweep(gram, targets[block], weights[block])
-    for weight, target in zip(weights, targets, strict=True):
-        _finish(gram, target, weight)
+    _solve_rows(gram + ridge * np.eye(gram.shape[0]), np.ascontiguousarray(targets), weights)
     return weights
 
 
-def _sweep(gram: Float64Array, targets: Float64Array, weights: Float64Array) -> None:
-    """Improve ``weights`` in place by cyclic coordinate descent from zero."""
-    gradient = -targets
-    diagonal = np.diagonal(gram)
+@compiled
+def _solve_rows(gram: Float64Array, targets: Float64Array, weights: Float64Array) -> None:
+    n_factors = gram.shape[0]
+    gradient, solution = np.empty(n_factors), np.empty(n_factors)
+    matrix, inverse_diagonal = np.empty((n_factors, n_factors)), 1.0 / np.diag(gram)
+    passive, support = np.empty(n_factors, np.bool_), np.empty(n_factors, np.int64)
+    for row in range(len(targets)):
+        target, weight = targets[row], weights[row]
+        _sweep(gram, inverse_diagonal, target, weight, gradient)
+        for factor in range(n_factors):
+            passive[factor] = weight[factor] > 0.0
+        tolerance = _OPTIMALITY * max(target.max(), -target.min())
+        # Each round lowers the objective or the support, so the method ends; the bound only keeps
+        # a row whose arithmetic has run out of digits from cycling.
+        for _ in range(3 * n_factors + 10):
+            _descend(gram, target, weight, passive, support, matrix, solution)
+            worst = _most_negative(gram, target, weight, passive, gradient)
+            if gradient[worst] >= -tolerance:
+                break
+            passive[worst] = True
+
+
+@compiled
+def _sweep(
+    gram: Float64Array,
+    inverse_diagonal: Float64Array,
+    target: Float64Array,
+    weight: Float64Array,
+    gradient: Float64Array,
+) -> None:
+    """Cyclic coordinate descent from zero, in place, until a sweep leaves the support as it is."""
+    n_factors = len(target)
+    for factor in range(n_factors):
+        gradient[factor] = -target[factor]
     for _ in range(_SWEEPS):
-        for factor in range(gram.shape[0]):
-            old = weights[:, factor]
-            new = np.maximum(old - gradient[:, factor] / diagonal[factor], 0.0)
-            moved = np.flatnonzero(new != old)
-            if moved.size:
-                step = new[moved] - old[moved]
-                weights[moved, factor] = new[moved]
-                gradient[moved] += step[:, None] * gram[factor]
+        settled = True
+        for factor in range(n_factors):
+            old = weight[factor]
+            new = max(old - gradient[factor] * inverse_diagonal[factor], 0.0)
+            if new != old:
+                settled &= new != 0.0 and old != 0.0
+                weight[factor] = new
+                _add_row(gradient, new - old, gram, factor)
+        if settled:
+            break
 
 
-def _finish(gram: Float64Array, target: Float64Array, weight: Float64Array) -> None:
-    """Bring one row from a feasible start to its exact minimum, in place."""
-    tolerance = _OPTIMALITY * float(np.abs(target).max(initial=0.0))
-    passive = weight > 0
-    # Each round lowers the objective or the support, so the method ends; the bound only keeps a
-    # row whose arithmetic has run out of digits from cycling.
-    for _ in range(3 * target.size + 10):
-        _descend(gram, target, weight, passive)
-        gradient = gram @ weight - target
-        gradient[passive] = 0.0
-        worst = int(gradient.argmin())
-        if gradient[worst] >= -tolerance:
-            return
-        passive[worst] = True
+@compiled
+def _add_row(total: Float64Array, factor: float, gram: Float64Array, row: int) -> None:
+    for column in range(len(total)):
+        total[column] += factor * gram[row, column]
 
 
+@compiled
 def _descend(
-    gram: Float64Array, target: Float64Array, weight: Float64Array, passive: BoolArray
+    gram: Float64Array,
+    target: Float64Array,
+    weight: Float64Array,
+    passive: BoolArray,
+    support: Int64Array,
+    matrix: Float64Array,
+    solution: Float64Array,
 ) -> None:
     """Minimise over the passive factors, dropping those that would turn negative; in place."""
+    for factor in range(len(weight)):
+        if not passive[factor]:
+            weight[factor] = 0.0
     while True:
-        support = np.flatnonzero(passive)
-        solution = _solve_on(gram, target, support)
-        blocking = solution <= 0
-        if not blocking.any():
-            weight[:] = 0.0
-            weight[support] = solution
+        size = _solve_on_support(gram, target, passive, support, matrix, solution)
+        blocked, step = _find_step(weight, support[:size], solution)
+        largest = 0.0
+        for place in range(size):
+            factor = support[place]
+            weight[factor] += step * (solution[place] - weight[factor])
+            largest = max(largest, weight[factor])
+        if not blocked:
+            for place in range(size):  # as solved, without the rounding of a step
+                weight[support[place]] = solution[place]
             return
-        current = weight[support]
-        ratios = current[blocking] / (current[blocking] - solution[blocking])
-        current += ratios.min() * (solution - current)
-        reached_zero = blocking & (current <= current.max(initial=0.0) * 1e-14)
-        reached_zero[np.flatnonzero(blocking)[ratios.argmin()]] = True
-        current[reached_zero] = 0.0
-        weight[support] = current
-        passive[support[reached_zero]] = False
+        for place in range(size):
+            factor = support[place]
+            if solution[place] <= 0.0 and weight[factor] <= _VANISHING * largest:
+                weight[factor] = 0.0
+                passive[factor] = False
 
 
-def _solve_on(gram: Float64Array, target: Float64Array, support: IntArray) -> Float64Array:
-    """Solve G_SS z = b_S by Cholesky, by least squares where rounding has made G_SS indefinite."""
-    if support.size == 0:
-        return np.zeros(0)
-    matrix = gram[support[:, None], support]
-    _, solution, failed = lapack.dposv(matrix, target[support])
-    if failed:
-        solution = np.linalg.lstsq(matrix, target[support], rcond=None)[0]
-    return np.asarray(solution, dtype=np.float64)
+@compiled
+def _find_step(
+    weight: Float64Array, support: Int64Array, solution: Float64Array
+) -> tuple[bool, float]:
+    """Whether a weight would leave w >= 0, and how far the way to the solution stays within it."""
+    blocked, step = False, 1.0
+    for place in range(len(support)):
+        if solution[place] <= 0.0:
+            current = weight[support[place]]
+            blocked = True
+            step = min(step, current / (current - solution[place]) if current > 0.0 else 0.0)
+    return blocked, step
+
+
+@compiled
+def _solve_on_support(
+    gram: Float64Array,
+    target: Float64Array,
+    passive: BoolArray,
+    support: Int64Array,
+    matrix: Float64Array,
+    solution: Float64Array,
+) -> int:
+    """Solve G_SS z = b_S; fills ``support`` and ``solution`` and returns their length."""
+    size = 0
+    for factor in range(len(target)):
+        if passive[factor]:
+            support[size] = factor
+            solution[size] = target[factor]
+            size += 1
+    for place in range(size):
+        for other in range(place, size):
+            matrix[place, other] = gram[support[place], support[other]]
+    factorize(matrix, size)
+    solve(matrix, size, solution)
+    return size
+
+
+@compiled
+def _most_negative(
+    gram: Float64Array,
+    target: Float64Array,
+    weight: Float64Array,
+    passive: BoolArray,
+    gradient: Float64Array,
+) -> int:
+    """Fill ``gradient`` (0 for passive factors); where it is least."""
+    for factor in range(len(target)):
+        gradient[factor] = -target[factor]
+    for factor in range(len(target)):
+        if weight[factor] != 0.0:
+            _add_row(gradient, weight[factor], gram, factor)
+    worst = 0
+    for factor in range(len(target)):
+        if passive[factor]:
+            gradient[factor] = 0.0
+        if gradient[factor] < gradient[worst]:
+            worst = factor
+    return worst

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
 from recsys_core import top_k
-from recsys_core.top_k import RankedItems, TopKScorer
+from recsys_core.top_k import RankedItems, TopKScorer, choose_width
 
 Draw = Callable[..., np.ndarray]
 
@@ -77,7 +77,7 @@ def split_lists(lists: RankedItems) -> list[tuple[bytes, bytes]]:
 
 
 @contextmanager
-def set_sizes(**sizes: int) -> Iterator[None]:
+def set_sizes(**sizes: object) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, size in sizes.items():
             patch.setattr(top_k, name, size)
@@ -88,7 +88,7 @@ def set_sizes(**sizes: int) -> Iterator[None]:
 @pytest.mark.parametrize("k", [1, 10, 200])
 @pytest.mark.parametrize(
     ("n_users", "n_items"),
-    [(1, 1), (2, 150), (255, 2047), (256, 2048), (257, 2049), (3, 5000), (513, 300)],
+    [(1, 1), (2, 150), (255, 639), (256, 640), (257, 641), (3, 5000), (513, 300)],
 )
 def test_lists_are_exact_at_the_borders_of_blocks(
     draw: Draw, n_users: int, n_items: int, k: int
@@ -176,20 +176,27 @@ def test_ranks_count_from_one_for_each_user() -> None:
     assert lists.user_row.tolist() == [0, 0, 2, 2, 2]
 
 
-@pytest.mark.parametrize("draw", [draw_factors, draw_integers])
-@pytest.mark.parametrize("most", [1, 40, 1000])
-def test_cutting_back_the_candidates_changes_nothing(draw: Draw, most: int) -> None:
-    users, items, seen = draw(40), draw(5000, seed=2), draw_seen(40, 5000)
-    with set_sizes(_MAX_CANDIDATES=most):
-        assert_exact(users, items, seen, 12)
+@pytest.mark.parametrize("k", [1, 12, 32, 33, 100, 700])
+def test_ever_better_items_and_ever_more_ties_are_cut_back(k: int) -> None:
+    """Scores that rise from item to item fill each user's candidates again and again."""
+    rising = np.linspace(1, 2, 3000)
+    steps = np.repeat(np.arange(1, 31), 100)
+    items = np.column_stack([rising, steps, 3 - rising, np.ones(3000)]).astype(np.float32)
+    users = np.float32([[1, 0, 0, 0], [0, 1, 0, 0], [-1, 0, 2, 0], [0, 0, 0, 5], [1, 0, 1, 0]])
+    assert_exact(users, items, draw_seen(5, 3000, share=0.5), k)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 999), st.integers(1, 13), st.integers(1, 600), st.integers(1, 100))
 def test_block_sizes_change_nothing(seed: int, n_users: int, n_items: int, k: int) -> None:
     users, items = draw_integers(n_users, seed=seed), draw_integers(n_items, seed=seed + 1)
-    with set_sizes(USERS_PER_BLOCK=4, ITEMS_PER_BLOCK=128, _MAX_CANDIDATES=100):
+    with set_sizes(USERS_PER_BLOCK=4, _WIDTHS=(64, 128)):
         assert_exact(users, items, draw_seen(n_users, n_items, share=0.3, seed=seed), k)
+
+
+@pytest.mark.parametrize(("n_items", "width"), [(1, 384), (640, 640), (641, 384), (3706, 640)])
+def test_blocks_leave_few_columns_empty(n_items: int, width: int) -> None:
+    assert choose_width(n_items) == width
 
 
 @settings(max_examples=25, deadline=None)

@@ -1,0 +1,83 @@
+"""Functions compiled by numba, and the vector operations that numba has no name for.
+
+Machine code is kept where numba finds a place that can be written: beside the source, else in the
+user's cache directory; where there is none, a process compiles for itself, in a few seconds. Sums
+are left in source order except where ``compiled_sum`` allows vector lanes, so a result depends on
+its arguments and the kind of CPU, never on the neighbours of a row.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+LANES = 64
+"""Scores that ``reaching`` compares at once."""
+
+
+def compiled(function: Function) -> Function:
+    """Compile for the types of each first call; division by zero gives inf, as in numpy."""
+    return _compile(function, {"contract"})
+
+
+def compiled_sum(function: Function) -> Function:
+    """As ``compiled``, for inner products: partial sums may run in vector lanes."""
+    return _compile(function, {"contract", "reassoc"})
+
+
+def _compile(function: Function, fastmath: set[str]) -> Function:
+    options = {"error_model": "numpy", "fastmath": fastmath}
+    try:
+        return cast(Function, numba.njit(cache=True, **options)(function))
+    except RuntimeError:  # numba found no directory it may write its cache to
+        return cast(Function, numba.njit(**options)(function))
+
+
+# Written out as LLVM's vector types, since LLVM does not vectorise the loop that would say the
+# same: on AVX-512 this is four comparisons, elsewhere what the CPU has.
+@intrinsic  # type: ignore[untyped-decorator]
+def reaching(_context: Any, scores: Any, start: Any, threshold: Any) -> Any:
+    """uint64 whose bit i says whether scores[start + i] >= threshold, for LANES scores.
+
+    ``scores`` is contiguous float32 with at least LANES entries from ``start``.
+    """
+    signature = types.uint64(scores, types.intp, types.float32)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = cgutils.create_struct_proxy(signature.args[0])(context, builder, arguments[0])
+        vector = ir.VectorType(ir.FloatType(), LANES)
+        first = builder.bitcast(builder.gep(array.data, [arguments[1]]), vector.as_pointer())
+        nothing = ir.Constant(vector, ir.Undefined)
+        single = builder.insert_element(nothing, arguments[2], ir.Constant(ir.IntType(32), 0))
+        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+        limit = builder.shuffle_vector(single, nothing, everywhere)
+        reached = builder.fcmp_ordered(">=", builder.load(first, align=4), limit)
+        return builder.bitcast(reached, ir.IntType(LANES))
+
+    return signature, generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def lowest_bit(_context: Any, _bits: Any) -> Any:
+    """Position of the lowest set bit of a uint64 that is not zero."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.intp(types.uint64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def count_bits(_context: Any, _bits: Any) -> Any:
+    """Number of set bits of a uint64."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return types.intp(types.uint64), generate
