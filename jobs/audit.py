@@ -2,11 +2,16 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.errors import AuditError
-from jobs.schemas import ITEM_ID, USER_ID
+from jobs.schemas import ITEM_ID, ITEM_INDEX, USER_ID
+from recsys_core.arrays import IdArray
+
+_SUMMED = ("rows", "bad_scores", "unknown")
 
 
 @dataclass(frozen=True)
@@ -23,21 +28,23 @@ class RecommendationsAudit:
 
 
 def audit_recommendations(
-    written: DataFrame, ratings: DataFrame, *, k: int, n_items: int
+    written: DataFrame, ratings: DataFrame, item_ids: IdArray, *, k: int
 ) -> RecommendationsAudit:
     """Check the recommendations read back from storage against the ratings they were made from.
 
     Args:
         written: the staged table.
         ratings: ``IndexedRatings.frame``.
+        item_ids: item_index -> item_id.
 
     Raises:
-        AuditError: a gap or repetition in ranks, a repeated or seen item, a score that is not
-            finite or rises within a list, or a user with another number of rows than promised.
+        AuditError: an unknown, repeated or seen item, a gap or repetition in ranks, a score that is
+            not finite or rises within a list, or a user with another number of rows than promised.
     """
-    expected = _expect(ratings, k, n_items)
-    found = _inspect(written, ratings)
+    expected = _expect(ratings, k, len(item_ids))
+    found = _inspect(_with_item_index(written, item_ids), ratings)
     problems = {
+        "rows of an item that is not in the index": found["unknown"],
         "users whose ranks are not 1..n": found["gaps"],
         "users with an item twice": found["repeats"],
         "scores that are null or not finite": found["bad_scores"],
@@ -73,11 +80,11 @@ def audit_rows(name: str, written: DataFrame, expected: int) -> int:
 
 
 def _expect(ratings: DataFrame, k: int, n_items: int) -> dict[str, int]:
-    """What must have been written, from the ratings alone; no exchange, as users stay together."""
+    """What must have been written, from the ratings alone."""
     unseen = F.lit(n_items) - F.col("count")
     row = (
         ratings.groupBy(USER_ID)
-        .count()
+        .agg(F.sum(F.size(ITEM_INDEX)).alias("count"))
         .agg(
             F.count("*").alias("users"),
             F.count(F.when(unseen > 0, True)).alias("with_list"),
@@ -89,29 +96,39 @@ def _expect(ratings: DataFrame, k: int, n_items: int) -> dict[str, int]:
     return {name: int(row[name]) for name in ("users", "with_list", "short", "rows")}
 
 
+def _with_item_index(written: DataFrame, item_ids: IdArray) -> DataFrame:
+    id_type = written.schema[ITEM_ID].dataType.simpleString()
+    index = pd.DataFrame({ITEM_ID: item_ids, ITEM_INDEX: np.arange(len(item_ids), dtype=np.int32)})
+    known = written.sparkSession.createDataFrame(index, f"{ITEM_ID} {id_type}, {ITEM_INDEX} int")
+    return written.join(F.broadcast(known), ITEM_ID, how="left")
+
+
 def _inspect(written: DataFrame, ratings: DataFrame) -> dict[str, int]:
-    """What was written, one pass by user; the lists move to where the ratings are."""
+    """What was written, list by list."""
     finite = F.col("score").isNotNull() & ~F.isnan("score") & (F.abs("score") < float("inf"))
-    rated = ratings.select(USER_ID, ITEM_ID, F.lit(True).alias("rated"))
-    by_user = (
-        written.join(rated, [USER_ID, ITEM_ID], how="left")
-        .groupBy(USER_ID)
-        .agg(
-            F.sort_array(F.collect_list(F.struct("rank", "score", ITEM_ID))).alias("list"),
-            F.count("*").alias("rows"),
-            F.count(F.when(~finite, True)).alias("bad_scores"),
-            F.count("rated").alias("seen"),
-        )
+    lists = written.groupBy(USER_ID).agg(
+        F.sort_array(F.collect_list(F.struct("rank", "score", ITEM_INDEX))).alias("list"),
+        F.count("*").alias("rows"),
+        F.count(F.when(~finite, True)).alias("bad_scores"),
+        F.count(F.when(F.col(ITEM_INDEX).isNull(), True)).alias("unknown"),
     )
-    ranks, scores, items = (F.col(f"list.{name}") for name in ("rank", "score", ITEM_ID))
+    ranks, scores, items = (F.col(f"list.{name}") for name in ("rank", "score", ITEM_INDEX))
     gaps = ranks != F.sequence(F.lit(1), F.col("rows").cast("int"))
     repeats = F.size(F.array_distinct(items)) != F.col("rows")
     rising = scores != F.sort_array(scores, asc=False)
-    row = by_user.agg(
+    row = lists.agg(
         F.count("*").alias("users"),
-        *(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in ("rows", "bad_scores", "seen")),
+        *(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in _SUMMED),
         F.count(F.when(gaps, True)).alias("gaps"),
         F.count(F.when(repeats, True)).alias("repeats"),
         F.count(F.when(rising, True)).alias("rising"),
     ).collect()[0]
-    return {name: int(row[name]) for name in row.asDict()}
+    found = {name: int(row[name]) for name in row.asDict()}
+    return {**found, "seen": _count_seen(lists.select(USER_ID, items.alias("items")), ratings)}
+
+
+def _count_seen(lists: DataFrame, ratings: DataFrame) -> int:
+    """Recommended items that their user has rated, over all pieces of the user's ratings."""
+    both = ratings.select(USER_ID, ITEM_INDEX).join(lists, USER_ID, how="inner")
+    seen = F.size(F.array_intersect("items", ITEM_INDEX))
+    return int(both.agg(F.coalesce(F.sum(seen), F.lit(0))).collect()[0][0])

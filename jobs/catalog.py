@@ -2,22 +2,23 @@
 
 import pandas as pd
 
-from jobs.clean import CleanRatings
+from jobs.index import IndexedRatings
 from jobs.schemas import ITEM_ID
-from recsys_core.index import ItemIndex
 from recsys_core.model_format import ExcludedItem, ItemCatalog
 
 
-def make_catalog(index: ItemIndex, clean: CleanRatings, items: pd.DataFrame) -> ItemCatalog:
-    """Join the index with the counts of cleaning and the titles of the items file.
+def make_catalog(
+    indexed: IndexedRatings, dropped: pd.DataFrame, items: pd.DataFrame
+) -> ItemCatalog:
+    """Join the indexed items with the titles of the items file.
 
     Args:
+        dropped: ``CleanRatings.excluded_items``.
         items: ``jobs.read.ItemsInput.items``; items it lacks have neither title nor genres.
     """
-    known = items.set_index(ITEM_ID)
+    index, known = indexed.index, items.set_index(ITEM_ID)
     titles = _to_texts(known["title"].reindex(index.item_ids))
     genres = _to_texts(known["genres"].reindex(index.item_ids))
-    dropped = clean.excluded_items
     dropped_titles = _to_texts(known["title"].reindex(dropped[ITEM_ID]))
     excluded = [
         ExcludedItem(item_id, title, reason, int(count))
@@ -33,8 +34,8 @@ def make_catalog(index: ItemIndex, clean: CleanRatings, items: pd.DataFrame) -> 
         index,
         titles,
         genres,
-        clean.items["rating_count"].to_numpy(),
-        clean.items["mean_rating"].to_numpy(),
+        indexed.items["rating_count"].to_numpy(),
+        indexed.items["mean_rating"].to_numpy(),
         excluded,
     )
 

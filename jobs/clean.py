@@ -9,24 +9,41 @@ The rules, in order; each applies once, to what the one before it left:
     liked      items with a mean rating below ``min_item_mean_rating`` go
     active     users with fewer than ``min_user_ratings`` of the remaining ratings go
 
-The ratings cross the network once: partitioned by user and sorted within a partition, then cached.
-Everything here and in scoring runs on that arrangement; only counts for each item are shuffled
-again. ``CleanRatings.ratings.explain()`` shows one Exchange, below the cache.
+The ratings cross the network once: partitioned by user and sorted, then gathered into a row for
+each user (``jobs/user_rows``) and cached. Everything here and in scoring runs on those rows.
+``CleanRatings.ratings.explain()`` shows one Exchange, below the caches.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 import pandas as pd
-from pyspark import StorageLevel
-from pyspark.sql import Column, DataFrame, SparkSession, Window
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark import Broadcast, StorageLevel
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.config import CleanConfig
 from jobs.errors import InputError
-from jobs.schemas import FILE, ITEM_ID, RATING, RAW, REASON, TIMESTAMP, USER_ID
+from jobs.schemas import (
+    FILE,
+    ITEM_ID,
+    ITEM_INDEX,
+    PIECE_NUMBER,
+    RATING,
+    RAW,
+    REASON,
+    TIMESTAMP,
+    USER_ID,
+)
+from jobs.user_rows import cut_pieces, make_lists, number_users, whole_users
+from recsys_core.arrays import BoolArray, Float64Array, Int32Array, Int64Array
 
-DUPLICATE = "duplicate"
+_ITEMS, _RATINGS, _DUPLICATES = "items", "ratings", "duplicates"  # arrays of the account
+_UNIQUE, _POPULAR, _LIKED = "unique", "popular", "liked"  # ratings of a user after these rules
 _STAGE = "stage"  # of an item: how many item rules it passes, 0 to 2
 _MEAN_DECIMALS = 9
 """Means are rounded before they are compared: a sum's last digits depend on the partitioning."""
@@ -45,18 +62,23 @@ class FunnelStep:
 
 @dataclass(frozen=True)
 class RowAccount:
-    """Every input row and what became of it."""
+    """Every input row and what became of it.
+
+    ``frame`` is cached and partitioned by user. It has rows of two kinds:
+
+    a user      user_id, piece, items and ratings (arrays of one length: the unique ratings, in
+                order of item), duplicates (array of items, in piece 0); all arrays may be empty
+    a refusal   reason, raw, file, and item_id where that could be read; piece is null
+    """
 
     frame: DataFrame
-    """Cached, partitioned and sorted by user, then item: the columns of ``jobs.read`` less the
-    timestamp; ``reason`` is null where a row is valid and unique."""
     refused: dict[str, int]
     """Quarantined rows by reason, the most frequent first."""
 
     @property
     def quarantine(self) -> DataFrame:
         """raw, file, reason of the refused rows."""
-        return self.frame.where(~_is_valid()).select(RAW, FILE, REASON)
+        return self.frame.where(_is_refusal()).select(RAW, FILE, REASON)
 
 
 @dataclass(frozen=True)
@@ -64,10 +86,12 @@ class CleanRatings:
     """Ratings fit for training, and who was left out."""
 
     ratings: DataFrame
-    """user_id, item_id, rating (double); one row for a (user, item); partitioned and sorted as the
-    ``RowAccount`` it is made from."""
+    """Cached rows of a user, partitioned by user: user_id, piece, item_index (array of int,
+    ascending, rows of ``items``), rating (array of float); and, in piece 0, how many unique,
+    popular and liked ratings the user has. The arrays of a user who was left out are empty."""
     items: pd.DataFrame
-    """item_id (ascending), rating_count, mean_rating of ``ratings``."""
+    """item_id (ascending), rating_count, mean_rating of ``ratings``; the count is 0 where all
+    users of an item were left out."""
     funnel: list[FunnelStep]
     excluded: DataFrame
     """kind, id, reason, rating_count: users and items with valid ratings that are left out."""
@@ -77,7 +101,14 @@ class CleanRatings:
 
 def account_rows(rows: DataFrame, n_partitions: int) -> RowAccount:
     """Partition the rows of ``jobs.read.read_ratings`` by user, and settle the fate of each."""
-    frame = _arrange(rows, n_partitions).persist(StorageLevel.MEMORY_AND_DISK)
+    types = {name: rows.schema[name].dataType.simpleString() for name in (USER_ID, ITEM_ID)}
+    schema = (
+        f"{USER_ID} {types[USER_ID]}, {PIECE_NUMBER} int, {_ITEMS} array<{types[ITEM_ID]}>, "
+        f"{_RATINGS} array<double>, {_DUPLICATES} array<{types[ITEM_ID]}>, "
+        f"{ITEM_ID} {types[ITEM_ID]}, {REASON} string, {RAW} string, {FILE} string"
+    )
+    arranged = rows.repartition(n_partitions, USER_ID).sortWithinPartitions(USER_ID)
+    frame = arranged.mapInArrow(_gather_users, schema).persist(StorageLevel.MEMORY_AND_DISK)
     return RowAccount(frame, _count_refused(frame))
 
 
@@ -88,61 +119,149 @@ def clean_ratings(rows: RowAccount, config: CleanConfig) -> CleanRatings:
         InputError: no row is valid, or the rules leave none; says which rule and how many there
             were before it.
     """
-    account, spark = rows.frame, rows.frame.sparkSession
-    items = _count_items(account)
+    items = _count_items(rows.frame)
     _require_rows(int(items["rows"].sum()), int(items["valid"].sum()), rows.refused)
     items[_STAGE] = _pass_item_rules(items, config)
-    kept = _kept_ratings(spark, account, items, config)
-    users = _count_users(spark, account, items, config)
-    funnel = _make_funnel(items, users, config)
+    kept = _keep_ratings(rows.frame, items, config).persist(StorageLevel.MEMORY_AND_DISK)
+    users = _count_users(rows.frame, kept, items)
+    survivors = _count_survivors(kept, items, config)
+    funnel = _make_funnel(items, users, int((survivors["rating_count"] > 0).sum()), config)
     _require_survivors(funnel)
-    survivors = _final_items(kept, items, config)
-    funnel[-1] = FunnelStep(**{**asdict(funnel[-1]), "items": len(survivors)})
     dropped = _excluded_items(items, survivors, config)
-    excluded = _list_excluded(dropped, _ratings_by_user(spark, account, items, config), config)
+    excluded = _list_excluded(dropped, kept, config)
     return CleanRatings(kept, survivors, funnel, excluded, dropped)
 
 
-def _arrange(rows: DataFrame, n_partitions: int) -> DataFrame:
-    """Partition by user, sort, and mark all but one row of each (user, item) as duplicates."""
-    valid = F.col(REASON).isNull()
-    # Valid rows first: a refused row must not displace a good one of the same user and item.
-    order = [valid.desc(), F.col(TIMESTAMP).desc_nulls_last(), F.col(RATING).desc()]
-    place = F.row_number().over(Window.partitionBy(USER_ID, ITEM_ID).orderBy(*order))
-    return (
-        rows.repartition(n_partitions, USER_ID)
-        .withColumn("place", place)
-        .withColumn(
-            REASON, F.when(valid & (F.col("place") > 1), DUPLICATE).otherwise(F.col(REASON))
-        )
-        .drop("place", TIMESTAMP)
+# --- Rows of a user -----------------------------------------------------------------------------
+
+
+def _gather_users(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Flat rows sorted by user to the rows of ``RowAccount.frame``."""
+    for block in whole_users(batches):
+        refused = block.filter(pc.is_valid(block.column(REASON)))
+        if refused.num_rows:
+            yield _list_refusals(refused)
+        known = block.filter(pc.is_valid(block.column(USER_ID)))
+        if known.num_rows:
+            yield _gather_block(known)
+
+
+def _list_refusals(refused: pa.RecordBatch) -> pa.RecordBatch:
+    n, id_type = refused.num_rows, refused.schema.field(ITEM_ID).type
+    return pa.RecordBatch.from_pydict(
+        {
+            USER_ID: pa.nulls(n, refused.schema.field(USER_ID).type),
+            PIECE_NUMBER: pa.nulls(n, pa.int32()),
+            _ITEMS: pa.nulls(n, pa.list_(id_type)),
+            _RATINGS: pa.nulls(n, pa.list_(pa.float64())),
+            _DUPLICATES: pa.nulls(n, pa.list_(id_type)),
+            **{name: refused.column(name) for name in (ITEM_ID, REASON, RAW, FILE)},
+        }
     )
+
+
+def _gather_block(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """One row, or several, for each user; a user whose rows are all refused has an empty one."""
+    users = rows.column(USER_ID).dictionary_encode()
+    user, n_users = users.indices.to_numpy(), len(users.dictionary)
+    valid = np.flatnonzero(pc.is_null(rows.column(REASON)).to_numpy(zero_copy_only=False))
+    order, first = _order_ratings(rows.take(pa.array(valid)), user[valid])
+    unique, repeated = valid[order[first]], valid[order[~first]]
+    owner, piece, length = cut_pieces(np.bincount(user[unique], minlength=n_users))
+    n_repeated = np.where(piece == 0, np.bincount(user[repeated], minlength=n_users)[owner], 0)
+    item_id, nothing = rows.column(ITEM_ID), len(owner)
+    return pa.RecordBatch.from_pydict(
+        {
+            USER_ID: users.dictionary.take(pa.array(owner)),
+            PIECE_NUMBER: pa.array(piece, pa.int32()),
+            _ITEMS: make_lists(length, item_id.take(pa.array(unique))),
+            _RATINGS: make_lists(length, rows.column(RATING).take(pa.array(unique))),
+            _DUPLICATES: make_lists(n_repeated, item_id.take(pa.array(repeated))),
+            ITEM_ID: pa.nulls(nothing, item_id.type),
+            **{name: pa.nulls(nothing, pa.string()) for name in (REASON, RAW, FILE)},
+        }
+    )
+
+
+def _order_ratings(rows: pa.RecordBatch, user: Int32Array) -> tuple[Int64Array, BoolArray]:
+    """The order by user, item and, within these, worth; and which of a (user, item) comes first."""
+    items = rows.column(ITEM_ID).dictionary_encode()
+    rank = np.empty(len(items.dictionary), dtype=np.int64)
+    rank[pc.sort_indices(items.dictionary).to_numpy()] = np.arange(len(rank))
+    pair = user.astype(np.int64) * len(rank) + rank[items.indices.to_numpy()]
+    order = np.argsort(pair, kind="stable")
+    first = np.ones(len(order), dtype=np.bool_)
+    first[1:] = pair[order[1:]] != pair[order[:-1]]
+    if not first.all():  # only now do time and rating matter
+        time = rows.column(TIMESTAMP).cast(pa.float64(), safe=False).fill_null(-np.inf).to_numpy()
+        order = np.lexsort((-rows.column(RATING).to_numpy(), -time, pair))
+    return order, first
+
+
+# --- Counting -----------------------------------------------------------------------------------
+
+
+def _is_refusal() -> Column:
+    return F.col(PIECE_NUMBER).isNull()
 
 
 def _count(condition: Column) -> Column:
     return F.count(F.when(condition, True))
 
 
-def _is_valid() -> Column:
-    return F.col(REASON).isNull() | (F.col(REASON) == DUPLICATE)
-
-
 def _count_refused(account: DataFrame) -> dict[str, int]:
-    rows = account.where(~_is_valid()).groupBy(REASON).count().collect()
+    rows = account.where(_is_refusal()).groupBy(REASON).count().collect()
     return {row[REASON]: row["count"] for row in sorted(rows, key=lambda row: -row["count"])}
+
+
+_ITEM_COUNTS = ("rows", "valid", "rating_count", "rating_sum")
 
 
 def _count_items(account: DataFrame) -> pd.DataFrame:
     """item_id (ascending, null first), rows, valid, rating_count, mean_rating; to the driver."""
-    unique = F.col(REASON).isNull()
-    counts = account.groupBy(ITEM_ID).agg(
-        F.count("*").alias("rows"),
-        _count(_is_valid()).alias("valid"),
-        _count(unique).alias("rating_count"),
-        F.round(F.avg(F.when(unique, F.col(RATING))), _MEAN_DECIMALS).alias("mean_rating"),
+    id_type = account.schema[ITEM_ID].dataType.simpleString()
+    schema = f"{ITEM_ID} {id_type}, " + ", ".join(f"{name} double" for name in _ITEM_COUNTS)
+    parts = account.mapInArrow(_count_partition, schema).toArrow()
+    counts: pd.DataFrame = _sum_counts(parts).to_pandas(integer_object_nulls=True)
+    counts = counts.astype(dict.fromkeys(_ITEM_COUNTS[:-1], "int64"))
+    counts["mean_rating"] = (
+        counts["rating_sum"] / counts["rating_count"].where(counts["rating_count"] > 0)
+    ).round(_MEAN_DECIMALS)
+    return counts.sort_values(ITEM_ID, na_position="first", ignore_index=True)
+
+
+def _count_partition(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    total: pa.Table | None = None
+    for batch in batches:
+        refusals = batch.column(ITEM_ID).filter(pc.is_null(batch.column(PIECE_NUMBER)))
+        repeated = batch.column(_DUPLICATES).flatten()
+        unique, ratings = (batch.column(name).flatten() for name in (_ITEMS, _RATINGS))
+        parts = [
+            _to_counts(refusals, (1, 0, 0), None),
+            _to_counts(repeated, (1, 1, 0), None),
+            _to_counts(unique, (1, 1, 1), ratings),
+        ]
+        total = _sum_counts(pa.concat_tables([*parts, *([total] if total is not None else [])]))
+    if total is not None:
+        yield from total.to_batches()
+
+
+def _to_counts(item_id: pa.Array, each: tuple[int, int, int], ratings: pa.Array | None) -> pa.Table:
+    """Each of these rows as what it adds to the counts of its item."""
+    n = len(item_id)
+    if ratings is None:
+        ratings = pa.array(np.zeros(n))
+    ones = [pa.array(np.full(n, float(value))) for value in each]
+    return pa.Table.from_arrays([item_id, *ones, ratings], [ITEM_ID, *_ITEM_COUNTS])
+
+
+def _sum_counts(counts: pa.Table) -> pa.Table:
+    summed = counts.group_by(ITEM_ID, use_threads=False).aggregate(
+        [(name, "sum") for name in _ITEM_COUNTS]
     )
-    items: pd.DataFrame = counts.toArrow().to_pandas(integer_object_nulls=True)
-    return items.sort_values(ITEM_ID, na_position="first", ignore_index=True)
+    return summed.select([ITEM_ID, *(f"{name}_sum" for name in _ITEM_COUNTS)]).rename_columns(
+        [ITEM_ID, *_ITEM_COUNTS]
+    )
 
 
 def _require_rows(n_rows: int, n_valid: int, refused: dict[str, int]) -> None:
@@ -153,6 +272,9 @@ def _require_rows(n_rows: int, n_valid: int, refused: dict[str, int]) -> None:
         raise InputError(f"none of the {n_rows:,} rows of input.ratings is valid: {reasons}")
 
 
+# --- The rules ----------------------------------------------------------------------------------
+
+
 def _pass_item_rules(items: pd.DataFrame, config: CleanConfig) -> pd.Series:
     """How many of the two item rules each item passes, in order."""
     popular = items["rating_count"] >= config.min_item_ratings
@@ -161,65 +283,103 @@ def _pass_item_rules(items: pd.DataFrame, config: CleanConfig) -> pd.Series:
     return (known & popular).astype("int32") + (known & popular & liked).astype("int32")
 
 
-def _with_stage(spark: SparkSession, account: DataFrame, items: pd.DataFrame) -> DataFrame:
-    """The unique ratings with their item's stage; narrow, as the items are broadcast."""
-    schema = f"{ITEM_ID} {account.schema[ITEM_ID].dataType.simpleString()}, {_STAGE} int"
-    known = items.loc[items[ITEM_ID].notna(), [ITEM_ID, _STAGE]]
-    stages: DataFrame = spark.createDataFrame(known, schema=schema)
-    return account.where(F.col(REASON).isNull()).join(F.broadcast(stages), ITEM_ID, how="inner")
+@dataclass(frozen=True)
+class _ItemRules:
+    """What the executors need to know of the items: parallel arrays, those with ratings."""
+
+    item_id: pa.Array
+    stage: Int32Array
+    index: Int32Array
+    """Number among the items of stage 2, in order of item_id."""
+    min_user_ratings: int
 
 
-def _kept_ratings(
-    spark: SparkSession, account: DataFrame, items: pd.DataFrame, config: CleanConfig
-) -> DataFrame:
-    kept = _with_stage(spark, account, items[items[_STAGE] == 2])
-    if config.min_user_ratings > 1:
-        by_user = F.count("*").over(Window.partitionBy(USER_ID))
-        kept = kept.withColumn("by_user", by_user).where(
-            F.col("by_user") >= config.min_user_ratings
-        )
-    return kept.select(USER_ID, ITEM_ID, RATING)
+def _keep_ratings(account: DataFrame, items: pd.DataFrame, config: CleanConfig) -> DataFrame:
+    rated = items[items["rating_count"] > 0]
+    stage = rated[_STAGE].to_numpy(dtype=np.int32)
+    index = np.cumsum(stage == 2, dtype=np.int32) - 1
+    id_type = pa.string() if _has_string_ids(account) else pa.int64()
+    rules = _ItemRules(
+        pa.array(rated[ITEM_ID].tolist(), id_type), stage, index, config.min_user_ratings
+    )
+    broadcast: Broadcast[_ItemRules] = account.sparkSession.sparkContext.broadcast(rules)
+
+    def keep_partition(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for block in whole_users(batches):
+            yield _keep_block(block, broadcast.value)
+
+    user_type = account.schema[USER_ID].dataType.simpleString()
+    schema = (
+        f"{USER_ID} {user_type}, {PIECE_NUMBER} int, {ITEM_INDEX} array<int>, "
+        f"{RATING} array<float>, {_UNIQUE} int, {_POPULAR} int, {_LIKED} int"
+    )
+    users = account.where(~_is_refusal()).select(USER_ID, PIECE_NUMBER, _ITEMS, _RATINGS)
+    return users.mapInArrow(keep_partition, schema)
+
+
+def _has_string_ids(account: DataFrame) -> bool:
+    return account.schema[ITEM_ID].dataType.simpleString() == "string"
+
+
+def _keep_block(rows: pa.RecordBatch, rules: _ItemRules) -> pa.RecordBatch:
+    """The rows of ``CleanRatings.ratings`` for those of ``RowAccount.frame``."""
+    items, ratings = (rows.column(name) for name in (_ITEMS, _RATINGS))
+    row_user = number_users(rows)
+    user = np.repeat(row_user, items.value_lengths().to_numpy())
+    n_users = int(row_user[-1]) + 1
+    place = pc.index_in(items.flatten(), value_set=rules.item_id).to_numpy()
+    stage = rules.stage[place]
+    unique, popular, liked = (
+        np.bincount(user[stage >= least], minlength=n_users) for least in range(3)
+    )
+    kept = (stage == 2) & (liked >= rules.min_user_ratings)[user]
+    owner, piece, length = cut_pieces(np.bincount(user[kept], minlength=n_users))
+    first_rows = np.searchsorted(row_user, np.arange(n_users))
+    counts = {_UNIQUE: unique, _POPULAR: popular, _LIKED: liked}
+    return pa.RecordBatch.from_pydict(
+        {
+            USER_ID: rows.column(USER_ID).take(pa.array(first_rows[owner])),
+            PIECE_NUMBER: pa.array(piece, pa.int32()),
+            ITEM_INDEX: make_lists(length, pa.array(rules.index[place[kept]])),
+            RATING: make_lists(
+                length, pa.array(ratings.flatten().to_numpy()[kept].astype(np.float32))
+            ),
+            **{
+                name: pa.array(np.where(piece == 0, count[owner], 0), pa.int32())
+                for name, count in counts.items()
+            },
+        }
+    )
 
 
 def _count_users(
-    spark: SparkSession, account: DataFrame, items: pd.DataFrame, config: CleanConfig
+    account: DataFrame, kept: DataFrame, items: pd.DataFrame
 ) -> dict[str, tuple[int, int]]:
     """(rows, users) of each funnel step; a user counts where any of its rows is in the step."""
-    # No exchange: the account is partitioned by user, and one user's counts stay together.
-    rows_of_user = account.where(F.col(USER_ID).isNotNull()).groupBy(USER_ID)
-    seen = rows_of_user.agg(F.count("*").alias("input"), _count(_is_valid()).alias("valid"))
-    staged = _ratings_by_user(spark, account, items, config)
-    totals = {}
-    for frame in (seen, staged):
-        steps = [name for name in frame.columns if name != USER_ID]
-        sums = [F.sum(name).alias(f"{name}_rows") for name in steps]
-        users = [_count(F.col(name) > 0).alias(f"{name}_users") for name in steps]
-        row = frame.agg(*sums, *users).collect()[0]
-        for name in steps:
-            totals[name] = (int(row[f"{name}_rows"] or 0), int(row[f"{name}_users"]))
-    totals["input"] = (int(items["rows"].sum()), totals["input"][1])  # rows without a user too
-    return totals
-
-
-def _ratings_by_user(
-    spark: SparkSession, account: DataFrame, items: pd.DataFrame, config: CleanConfig
-) -> DataFrame:
-    """user_id and its ratings that are unique, popular, liked, active."""
-    by_user = (
-        _with_stage(spark, account, items)
-        .groupBy(USER_ID)
-        .agg(
-            F.count("*").alias("unique"),
-            _count(F.col(_STAGE) >= 1).alias("popular"),
-            _count(F.col(_STAGE) >= 2).alias("liked"),
-        )
-    )
-    is_active = F.col("liked") >= config.min_user_ratings
-    return by_user.select("*", F.when(is_active, F.col("liked")).otherwise(0).alias("active"))
+    first = F.col(PIECE_NUMBER) == 0
+    seen = account.agg(
+        _count(first).alias("input"), _count(first & (F.size(_ITEMS) > 0)).alias("valid")
+    ).collect()[0]
+    steps = (_UNIQUE, _POPULAR, _LIKED)
+    sums = kept.agg(
+        *(F.sum(name).alias(f"{name}_rows") for name in steps),
+        *(_count(F.col(name) > 0).alias(f"{name}_users") for name in steps),
+        F.sum(F.size(ITEM_INDEX)).alias("active_rows"),
+        _count(first & (F.size(ITEM_INDEX) > 0)).alias("active_users"),
+    ).collect()[0]
+    totals = {
+        name: (int(sums[f"{name}_rows"] or 0), int(sums[f"{name}_users"]))
+        for name in (*steps, "active")
+    }
+    return {
+        "input": (int(items["rows"].sum()), int(seen["input"])),  # rows without a user too
+        "valid": (int(items["valid"].sum()), int(seen["valid"])),
+        **totals,
+    }
 
 
 def _make_funnel(
-    items: pd.DataFrame, users: dict[str, tuple[int, int]], config: CleanConfig
+    items: pd.DataFrame, users: dict[str, tuple[int, int]], n_survivors: int, config: CleanConfig
 ) -> list[FunnelStep]:
     known = items[ITEM_ID].notna()
     n_items = {
@@ -228,7 +388,7 @@ def _make_funnel(
         "unique": (items["rating_count"] > 0).sum(),
         "popular": (items[_STAGE] >= 1).sum(),
         "liked": (items[_STAGE] >= 2).sum(),
-        "active": (items[_STAGE] >= 2).sum(),
+        "active": n_survivors,
     }
     rules = {
         "input": "rows read",
@@ -250,32 +410,47 @@ def _require_survivors(funnel: list[FunnelStep]) -> None:
             )
 
 
-def _final_items(kept: DataFrame, items: pd.DataFrame, config: CleanConfig) -> pd.DataFrame:
-    """item_id, rating_count, mean_rating of the kept ratings."""
+def _count_survivors(kept: DataFrame, items: pd.DataFrame, config: CleanConfig) -> pd.DataFrame:
+    """item_id, rating_count, mean_rating of the items of stage 2 in the kept ratings."""
     columns = [ITEM_ID, "rating_count", "mean_rating"]
+    liked = items.loc[items[_STAGE] == 2, columns].reset_index(drop=True)
     if config.min_user_ratings > 1:
         # Users have left, and with them ratings: count again.
-        items = (
-            kept.groupBy(ITEM_ID)
-            .agg(
-                F.count("*").alias("rating_count"),
-                F.round(F.avg(RATING), _MEAN_DECIMALS).alias("mean_rating"),
-            )
-            .toArrow()
-            .to_pandas()
-            .sort_values(ITEM_ID)
-        )
-    else:
-        items = items[items[_STAGE] == 2]
-    dtypes = {"rating_count": "int64", "mean_rating": "float64"}
-    return items[columns].astype(dtypes).reset_index(drop=True)
+        counted = kept.mapInArrow(_count_indices, f"{ITEM_INDEX} int, n double, total double")
+        sums = counted.toArrow().to_pandas().groupby(ITEM_INDEX)[["n", "total"]].sum()
+        sums = sums.reindex(liked.index, fill_value=0)
+        liked["rating_count"] = sums["n"]
+        liked["mean_rating"] = (sums["total"] / sums["n"].where(sums["n"] > 0)).round(6)
+    return liked.astype({"rating_count": "int64", "mean_rating": "float64"})
+
+
+def _count_indices(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    n, total = np.zeros(0), np.zeros(0)
+    for batch in batches:
+        index = batch.column(ITEM_INDEX).flatten().to_numpy()
+        rating = batch.column(RATING).flatten().to_numpy()
+        n = _add(np.bincount(index).astype(np.float64), n)
+        total = _add(np.bincount(index, weights=rating).astype(np.float64), total)
+    items = np.flatnonzero(n)
+    yield pa.RecordBatch.from_pydict(
+        {ITEM_INDEX: pa.array(items, pa.int32()), "n": n[items], "total": total[items]}
+    )
+
+
+def _add(left: Float64Array, right: Float64Array) -> Float64Array:
+    """The sum of two arrays, the shorter of them filled up with zeros."""
+    longer, shorter = (left, right) if len(left) > len(right) else (right, left)
+    longer = longer.copy()
+    longer[: len(shorter)] += shorter
+    return longer
 
 
 def _excluded_items(
     items: pd.DataFrame, survivors: pd.DataFrame, config: CleanConfig
 ) -> pd.DataFrame:
     """item_id, reason, rating_count of items that have unique ratings and do not survive."""
-    dropped = items[(items["rating_count"] > 0) & ~items[ITEM_ID].isin(survivors[ITEM_ID])]
+    left = survivors.loc[survivors["rating_count"] > 0, ITEM_ID]
+    dropped = items[(items["rating_count"] > 0) & ~items[ITEM_ID].isin(left)]
     reasons = {
         0: f"fewer than {config.min_item_ratings} ratings",
         1: f"mean rating below {config.min_item_mean_rating:g}",
@@ -290,18 +465,16 @@ def _excluded_items(
     )
 
 
-def _list_excluded(items: pd.DataFrame, by_user: DataFrame, config: CleanConfig) -> DataFrame:
-    """The excluded items, and the users of ``_ratings_by_user`` that no rating is left of."""
+def _list_excluded(items: pd.DataFrame, kept: DataFrame, config: CleanConfig) -> DataFrame:
+    """The excluded items, and the users with unique ratings that none is left of."""
     inactive = F.lit(f"fewer than {config.min_user_ratings} ratings of the items kept")
-    users = by_user.where(F.col("active") == 0).select(
+    users = kept.where((F.col(_UNIQUE) > 0) & (F.size(ITEM_INDEX) == 0)).select(
         F.lit("user").alias("kind"),
         F.col(USER_ID).cast("string").alias("id"),
-        F.when(F.col("liked") == 0, "no rating of the items kept")
-        .otherwise(inactive)
-        .alias(REASON),
-        F.col("unique").alias("rating_count"),
+        F.when(F.col(_LIKED) == 0, "no rating of the items kept").otherwise(inactive).alias(REASON),
+        F.col(_UNIQUE).cast("bigint").alias("rating_count"),
     )
     rows = items.assign(kind="item", id=items[ITEM_ID].astype(str))
     schema = "kind string, id string, reason string, rating_count bigint"
     columns = ["kind", "id", REASON, "rating_count"]
-    return by_user.sparkSession.createDataFrame(rows[columns], schema=schema).unionAll(users)
+    return kept.sparkSession.createDataFrame(rows[columns], schema=schema).unionAll(users)

@@ -1,20 +1,25 @@
 """Give every surviving item its dense index, and hold the indexed ratings ready for the night.
 
+One row for the ratings of a user, in pieces (``jobs/user_rows``):
+
 user_id     as read; all rows of a user in one partition, consecutive
-item_id     as read
-item_index  int, 0..n_items-1 in ascending order of item_id
-rating      float
+piece       number of the row within the user, from 0
+item_index  array of int, 0..n_items-1 in ascending order of item_id, ascending within a user
+rating      array of float
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.schemas import ITEM_ID, ITEM_INDEX, RATING, USER_ID
+from jobs.schemas import ITEM_ID, ITEM_INDEX, PIECE_NUMBER, RATING, USER_ID
+from jobs.user_rows import make_lists
 from recsys_core.index import ItemIndex
 
 
@@ -24,23 +29,34 @@ class IndexedRatings:
 
     frame: DataFrame
     index: ItemIndex
+    items: pd.DataFrame
+    """item_id, rating_count, mean_rating in order of the index."""
 
 
 def index_ratings(ratings: DataFrame, items: pd.DataFrame) -> IndexedRatings:
-    """Attach ``item_index`` to the cleaned ratings.
+    """Leave out users and items without ratings, and number the items that remain.
 
     Args:
         ratings: ``CleanRatings.ratings``.
-        items: ``CleanRatings.items``, which holds exactly the items of ``ratings``.
+        items: ``CleanRatings.items``.
     """
-    index = ItemIndex.from_ids(items[ITEM_ID].tolist())
-    id_type = ratings.schema[ITEM_ID].dataType.simpleString()
-    mapping = pd.DataFrame(
-        {ITEM_ID: index.item_ids, ITEM_INDEX: np.arange(len(index), dtype=np.int32)}
-    )
-    lookup = ratings.sparkSession.createDataFrame(mapping, f"{ITEM_ID} {id_type}, {ITEM_INDEX} int")
-    # Broadcast: the join is narrow, so the order by user is kept.
-    frame = ratings.join(F.broadcast(lookup), ITEM_ID, how="inner").select(
-        USER_ID, ITEM_ID, ITEM_INDEX, F.col(RATING).cast("float").alias(RATING)
-    )
-    return IndexedRatings(frame.persist(StorageLevel.MEMORY_AND_DISK), index)
+    frame = ratings.where(F.size(ITEM_INDEX) > 0).select(USER_ID, PIECE_NUMBER, ITEM_INDEX, RATING)
+    rated = items["rating_count"] > 0
+    if not rated.all():  # rare: all users of an item have left
+        frame = _renumber(frame, rated.to_numpy()).persist(StorageLevel.MEMORY_AND_DISK)
+    survivors = items[rated].reset_index(drop=True)
+    return IndexedRatings(frame, ItemIndex.from_ids(survivors[ITEM_ID].tolist()), survivors)
+
+
+def _renumber(frame: DataFrame, rated: np.ndarray) -> DataFrame:
+    new_index = np.cumsum(rated, dtype=np.int32) - 1
+
+    def renumber(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            old = batch.column(ITEM_INDEX)
+            new = pa.array(new_index[old.flatten().to_numpy()])
+            lists = make_lists(old.value_lengths().to_numpy(), new)
+            position = batch.schema.get_field_index(ITEM_INDEX)
+            yield batch.set_column(position, ITEM_INDEX, lists)
+
+    return frame.mapInArrow(renumber, frame.schema)

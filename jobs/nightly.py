@@ -87,10 +87,10 @@ def _run_stages(spark: SparkSession, config: Config, staged: StagedRun) -> Publi
         _keep_excluded(staged, clean)
     with clock.stage("index"):
         indexed = index_ratings(clean.ratings, clean.items)
-        catalog = make_catalog(indexed.index, clean, items.items)
+        account.frame.unpersist()  # from here on everything runs on the indexed ratings
+        catalog = make_catalog(indexed, clean.excluded_items, items.items)
     with clock.stage("train"):
         ratings = collect_ratings(indexed.frame, len(catalog))
-        account.frame.unpersist()  # from here on everything runs on the indexed ratings
         trained = train_model(ratings, config.train)
     with clock.stage("score"):
         lists = score_users(indexed.frame, trained.model, catalog.item_ids, config.score.k)
@@ -106,9 +106,7 @@ def _run_stages(spark: SparkSession, config: Config, staged: StagedRun) -> Publi
             staged.write_local_table(spark, table, rows, item_id_type)
     with clock.stage("audit"):
         written = spark.read.parquet(staged.table_uri(RECOMMENDATIONS))
-        audit = audit_recommendations(
-            written, indexed.frame, k=config.score.k, n_items=len(catalog)
-        )
+        audit = audit_recommendations(written, indexed.frame, catalog.item_ids, k=config.score.k)
         n_rows = {table: len(rows) for table, rows in item_tables.items()}
         if config.publish.factors:
             n_rows[USER_FACTORS] = clean.funnel[-1].users

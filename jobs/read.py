@@ -199,6 +199,8 @@ def _parse_id(source: Source, name: str, id_type: IdType, kind: str) -> tuple[Co
             f"{source.file}: column '{name}' is {column_type.simpleString()}; "
             f"{kind} ids must be integers or strings"
         )
+    if id_type == "integer" and isinstance(column_type, IntegralType):
+        return column.cast("bigint"), F.when(column.isNull(), F.lit(f"empty {kind} id"))
     text = column.cast("string")
     empty = F.when(column.isNull() | (F.trim(text) == ""), F.lit(f"empty {kind} id"))
     if id_type == "string":
@@ -217,12 +219,14 @@ def _parse_rating(source: Source, name: str, clean: CleanConfig) -> tuple[Column
             f"{source.file}: column '{name}' is {column_type.simpleString()}; ratings are numbers"
         )
     value = column.try_cast("double")
-    # Java reads '4.5f' as a number.
-    suffixed = F.trim(column.cast("string")).rlike("[0-9.][dDfF]$")
     outside = ~value.between(clean.min_rating, clean.max_rating)
+    empty, unreadable = column.isNull(), value.isNull()
+    if isinstance(column_type, StringType):
+        empty |= F.trim(column) == ""
+        unreadable |= F.trim(column).rlike("[0-9.][dDfF]$")  # Java reads '4.5f' as a number
     refusal = (
-        F.when(column.isNull() | (F.trim(column.cast("string")) == ""), F.lit("empty rating"))
-        .when(value.isNull() | suffixed, F.lit("rating is not a number"))
+        F.when(empty, F.lit("empty rating"))
+        .when(unreadable, F.lit("rating is not a number"))
         .when(F.isnan(value), F.lit("rating is NaN"))
         .when(F.abs(value) == float("inf"), F.lit("rating is infinite"))
         .when(outside, F.lit(f"rating outside {clean.min_rating:g} to {clean.max_rating:g}"))

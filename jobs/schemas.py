@@ -16,6 +16,7 @@ TIMESTAMP = "timestamp"
 REASON = "reason"
 RAW = "raw"
 FILE = "file"
+PIECE_NUMBER = "piece"
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,38 @@
-"""Fold every user in and rank the unseen items, inside pandas UDFs over the broadcast model."""
+"""Fold every user in and rank the unseen items, in Python workers over the broadcast model.
+
+Rows cross as Arrow batches (``mapInArrow``): what arrives are the arrays that fold-in and top-k
+compute with, without pandas between.
+"""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 from pyspark import Broadcast
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from scipy.sparse import csr_matrix
 
-from jobs.schemas import ITEM_ID, ITEM_INDEX, RATING, RECOMMENDATIONS, USER_FACTORS, USER_ID, Table
+from jobs.schemas import (
+    ITEM_ID,
+    ITEM_INDEX,
+    PIECE_NUMBER,
+    RATING,
+    RECOMMENDATIONS,
+    USER_FACTORS,
+    USER_ID,
+    Table,
+)
+from jobs.user_rows import make_lists, to_matrix, whole_users
 from recsys_core.arrays import IdArray
 from recsys_core.factor_model import FactorModel
-from recsys_core.scoring import RatingRows, ScoredUsers, UserScorer, fold_in_rows
+from recsys_core.top_k import TopKScorer
 
+_COLUMNS = (USER_ID, PIECE_NUMBER, ITEM_INDEX, RATING)
 _SOURCE_MODEL = "model"
+_USERS_AT_ONCE = 4_096
 
 
 @dataclass(frozen=True)
@@ -22,40 +40,65 @@ class ScoringModel:
     """What every executor needs; broadcast once."""
 
     model: FactorModel
-    item_ids: IdArray
+    item_ids: pa.Array
 
 
 def score_users(ratings: DataFrame, model: FactorModel, item_ids: IdArray, k: int) -> DataFrame:
     """The columns of ``RECOMMENDATIONS`` for every user of the indexed ratings.
 
     Args:
-        ratings: ``IndexedRatings.frame``, each user's rows consecutive in one partition.
+        ratings: ``IndexedRatings.frame``.
     """
     broadcast = _ship(ratings, model, item_ids)
 
-    def score_partition(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    def score_partition(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         shipped = _receive(broadcast)
-        scorer = UserScorer(shipped.model, k)
-        for scored in scorer.score(map(_to_rows, batches)):
-            yield _to_lists(scored, shipped.item_ids)
+        scorer = TopKScorer(shipped.model.item_factors, k)
+        for user_id, matrix in _users_and_ratings(batches, scorer.n_items):
+            lists = scorer.rank(shipped.model.fold_in(matrix), matrix)
+            yield pa.RecordBatch.from_pydict(
+                {
+                    USER_ID: user_id.take(pa.array(lists.user_row)),
+                    "rank": lists.rank,
+                    ITEM_ID: shipped.item_ids.take(pa.array(lists.item_index)),
+                    "score": lists.score,
+                }
+            )
 
-    return _map_users(ratings, score_partition, RECOMMENDATIONS)
+    schema = _schema(ratings, item_ids, RECOMMENDATIONS, without="source")
+    lists = ratings.select(*_COLUMNS).mapInArrow(score_partition, schema)
+    return lists.withColumn("source", F.lit(_SOURCE_MODEL))
 
 
 def fold_in_users(ratings: DataFrame, model: FactorModel, item_ids: IdArray) -> DataFrame:
     """The columns of ``USER_FACTORS``: what ``score_users`` folds in, kept."""
     broadcast = _ship(ratings, model, item_ids)
 
-    def fold_in_partition(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    def fold_in_partition(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         shipped = _receive(broadcast)
-        for user_id, factors in fold_in_rows(shipped.model, map(_to_rows, batches)):
-            yield pd.DataFrame({USER_ID: user_id, "factors": list(factors)})
+        for user_id, matrix in _users_and_ratings(batches, len(shipped.item_ids)):
+            factors = shipped.model.fold_in(matrix)
+            lengths = np.full(len(factors), factors.shape[1])
+            lists = make_lists(lengths, pa.array(factors.ravel()))
+            yield pa.RecordBatch.from_pydict({USER_ID: user_id, "factors": lists})
 
-    return _map_users(ratings, fold_in_partition, USER_FACTORS)
+    schema = _schema(ratings, item_ids, USER_FACTORS)
+    return ratings.select(*_COLUMNS).mapInArrow(fold_in_partition, schema)
+
+
+def _users_and_ratings(
+    batches: Iterator[pa.RecordBatch], n_items: int
+) -> Iterator[tuple[pa.Array, csr_matrix]]:
+    """Blocks of whole users and their ratings, small enough that buffers for them stay small."""
+    for block in whole_users(batches):
+        user_id, matrix = to_matrix(block, n_items)
+        for start in range(0, len(user_id), _USERS_AT_ONCE):
+            part = slice(start, start + _USERS_AT_ONCE)
+            yield user_id[part], matrix[part]
 
 
 def _ship(ratings: DataFrame, model: FactorModel, item_ids: IdArray) -> Broadcast[ScoringModel]:
-    return ratings.sparkSession.sparkContext.broadcast(ScoringModel(model, item_ids))
+    return ratings.sparkSession.sparkContext.broadcast(ScoringModel(model, pa.array(item_ids)))
 
 
 def _receive(broadcast: Broadcast[ScoringModel]) -> ScoringModel:
@@ -63,16 +106,13 @@ def _receive(broadcast: Broadcast[ScoringModel]) -> ScoringModel:
     return broadcast.value
 
 
-def _map_users(
-    ratings: DataFrame,
-    function: Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]],
-    table: Table,
-) -> DataFrame:
-    types = {name: ratings.schema[name].dataType.simpleString() for name in (USER_ID, ITEM_ID)}
-    schema = ", ".join(
-        f"{column.name} {column.type or types[column.name]}" for column in table.columns
-    )
-    return ratings.select(USER_ID, ITEM_INDEX, RATING).mapInPandas(function, schema=schema)
+def _schema(ratings: DataFrame, item_ids: IdArray, table: Table, *, without: str = "") -> str:
+    types = {
+        USER_ID: ratings.schema[USER_ID].dataType.simpleString(),
+        ITEM_ID: "string" if item_ids.dtype == object else "bigint",
+    }
+    columns = [column for column in table.columns if column.name != without]
+    return ", ".join(f"{column.name} {column.type or types[column.name]}" for column in columns)
 
 
 def _require_one_blas_thread() -> None:
@@ -86,22 +126,3 @@ def _require_one_blas_thread() -> None:
             f"the Python worker {os.getpid()} runs BLAS with several threads: {names}; set "
             "spark.executorEnv.OMP_NUM_THREADS, OPENBLAS_NUM_THREADS and MKL_NUM_THREADS to 1"
         )
-
-
-def _to_rows(batch: pd.DataFrame) -> RatingRows:
-    return RatingRows(
-        batch[USER_ID].to_numpy(), batch[ITEM_INDEX].to_numpy(), batch[RATING].to_numpy()
-    )
-
-
-def _to_lists(scored: ScoredUsers, item_ids: IdArray) -> pd.DataFrame:
-    lists = scored.lists
-    return pd.DataFrame(
-        {
-            USER_ID: np.repeat(scored.user_id, lists.counts),
-            "rank": lists.rank,
-            ITEM_ID: item_ids[lists.item_index],
-            "score": lists.score,
-            "source": _SOURCE_MODEL,
-        }
-    )

@@ -11,8 +11,8 @@ _SETTINGS = {
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.sql.execution.arrow.pyspark.validateSchema.enabled": "true",
-    # The cached ratings are partitioned by user: joins on (user, item) must not move them again.
-    "spark.sql.requireAllClusterKeysForCoPartition": "false",
+    # Rows of a user may be large: what a Python worker receives at once is bounded in bytes too.
+    "spark.sql.execution.arrow.maxBytesPerBatch": str(16 * 2**20),
 }
 
 _HADOOP_SETTINGS = {

@@ -3,8 +3,7 @@
 import logging
 from typing import Any
 
-import numpy as np
-import pandas as pd
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from scipy.sparse import csr_matrix
 from tqdm import tqdm
@@ -12,7 +11,8 @@ from tqdm import tqdm
 from jobs.config import TrainConfig
 from jobs.errors import JobError, MachineError
 from jobs.printing import on_terminal
-from jobs.schemas import ITEM_INDEX, RATING, USER_ID
+from jobs.schemas import ITEM_INDEX, PIECE_NUMBER, RATING, USER_ID
+from jobs.user_rows import to_matrix
 from recsys_core.errors import DeviceError, TrainingError
 from recsys_core.factor_model import TrainedModel
 from recsys_core.registry import MODELS
@@ -29,17 +29,9 @@ def collect_ratings(ratings: DataFrame, n_items: int) -> csr_matrix:
     Rows are users in ascending order of id and columns are sorted, so the matrix does not depend on
     the partitioning. The ratings cross as Arrow columns, never as Python rows.
     """
-    table = ratings.select(USER_ID, ITEM_INDEX, RATING).toArrow()
-    users, _ = pd.factorize(table.column(USER_ID).to_pandas(), sort=True)
-    items = table.column(ITEM_INDEX).to_numpy()
-    # Within a partition users and items already ascend: a stable sort only merges those runs.
-    order = np.argsort(users, kind="stable")
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(users))])
-    matrix = csr_matrix(
-        (table.column(RATING).to_numpy()[order], items[order], indptr),
-        shape=(len(indptr) - 1, n_items),
-    )
-    matrix.sort_indices()
+    table = ratings.select(USER_ID, PIECE_NUMBER, ITEM_INDEX, RATING).toArrow()
+    order = pc.sort_indices(table, sort_keys=[(USER_ID, "ascending"), (PIECE_NUMBER, "ascending")])
+    _, matrix = to_matrix(table.take(order), n_items)
     return matrix
 
 

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
@@ -6,7 +7,8 @@ from jobs.errors import AuditError
 
 Row = tuple[int, int, int, float]
 GOOD: list[Row] = [(1, 1, 30, 0.9), (1, 2, 40, 0.5), (2, 1, 40, 0.7), (2, 2, 50, 0.7)]
-RATED = [(1, 10), (1, 20), (2, 10), (3, 10), (3, 20), (3, 30), (3, 40), (3, 50)]
+ITEM_IDS = np.array([10, 20, 30, 40, 50])
+RATED = [(1, [0, 1]), (2, [0]), (3, [0, 1, 2]), (3, [3, 4])]  # user 3 in two pieces
 
 
 def lists(spark: SparkSession, rows: list[Row]) -> DataFrame:
@@ -14,11 +16,11 @@ def lists(spark: SparkSession, rows: list[Row]) -> DataFrame:
 
 
 def ratings(spark: SparkSession) -> DataFrame:
-    return spark.createDataFrame(RATED, "user_id bigint, item_id bigint")
+    return spark.createDataFrame(RATED, "user_id bigint, item_index array<int>")
 
 
 def test_a_good_run_is_counted(spark: SparkSession) -> None:
-    audit = audit_recommendations(lists(spark, GOOD), ratings(spark), k=2, n_items=5)
+    audit = audit_recommendations(lists(spark, GOOD), ratings(spark), ITEM_IDS, k=2)
     assert audit.rows == 4
     assert audit.users == 2
     assert audit.users_without_list == 1  # user 3 has rated everything
@@ -40,11 +42,13 @@ def test_a_good_run_is_counted(spark: SparkSession) -> None:
         ([*GOOD, (2, 3, 20, 0.1)], "1 rows too many"),
         (GOOD[:2], "1 users missing"),
         ([*GOOD, (3, 1, 60, 0.1)], "1 users too many"),
+        ([*GOOD, (3, 1, 60, 0.1)], "1 rows of an item that is not in the index"),
+        ([*GOOD, (3, 1, 50, 0.1)], "1 recommended items the user has rated"),
     ],
 )
 def test_each_broken_promise_is_found(spark: SparkSession, rows: list[Row], problem: str) -> None:
     with pytest.raises(AuditError, match=problem):
-        audit_recommendations(lists(spark, rows), ratings(spark), k=2, n_items=5)
+        audit_recommendations(lists(spark, rows), ratings(spark), ITEM_IDS, k=2)
 
 
 def test_a_table_with_other_rows_is_refused(spark: SparkSession) -> None:
