@@ -60,7 +60,7 @@ create_venv() {
 # Installs the package with what is named in $1 ("" or "dev"), unless that has been done for these
 # requirements already. The stamp is written last: a set-up that was cut off starts anew.
 set_up() {
-  local extra=$1 stamp=$venv/.set-up${1:+-$1} wanted
+  local extra=$1 stamp=$venv/.set-up${1:+-${1//,/-}} wanted
   wanted="$root $(cat "$root/pyproject.toml" "$root/conf/constraints.txt" | cksum)"
   [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
   say "setting up $venv${extra:+ for $extra} (once, a few minutes)"
@@ -173,8 +173,14 @@ run_nightly() {
     "$venv/bin/python" -m jobs.cli sample >&2 || exit $?
   fi
   set_up_spark_environment
+  # Local workers import the installed packages, beside which compiled code is kept; a zip would be
+  # unpacked under another name, and compiled again, each night.
+  case ${SPARK_MASTER:-local} in
+    local | local\[*) ;;
+    *) spark_options+=(--py-files "$(zip_packages)") ;;
+  esac
   exec "$SPARK_HOME/bin/spark-submit" --master "${SPARK_MASTER:-local[*]}" \
-    --properties-file "$root/conf/spark-defaults.conf" --py-files "$(zip_packages)" \
+    --properties-file "$root/conf/spark-defaults.conf" \
     ${spark_options[@]+"${spark_options[@]}"} \
     "$root/jobs/nightly.py" "${job_options[@]}"
 }
@@ -199,7 +205,7 @@ case $command in
     cd "$root" && exec "$venv/bin/python" -m pytest "$@"
     ;;
   bench)
-    set_up dev
+    set_up dev,bench
     set_up_spark_environment
     PYTHONPATH=$root/tests exec "$venv/bin/python" -m benchmarks.bench "$@"
     ;;

@@ -105,13 +105,28 @@ def _with_item_index(written: DataFrame, item_ids: IdArray) -> DataFrame:
 
 def _inspect(written: DataFrame, ratings: DataFrame) -> dict[str, int]:
     """What was written, list by list."""
+    lists = _gather_lists(written).persist()
+    try:
+        seen = _count_seen(
+            lists.select(USER_ID, F.col(f"list.{ITEM_INDEX}").alias("items")), ratings
+        )
+        return {**_count_faults(lists), "seen": seen}
+    finally:
+        lists.unpersist()
+
+
+def _gather_lists(written: DataFrame) -> DataFrame:
+    """One row for each user's list."""
     finite = F.col("score").isNotNull() & ~F.isnan("score") & (F.abs("score") < float("inf"))
-    lists = written.groupBy(USER_ID).agg(
+    return written.groupBy(USER_ID).agg(
         F.sort_array(F.collect_list(F.struct("rank", "score", ITEM_INDEX))).alias("list"),
         F.count("*").alias("rows"),
         F.count(F.when(~finite, True)).alias("bad_scores"),
         F.count(F.when(F.col(ITEM_INDEX).isNull(), True)).alias("unknown"),
     )
+
+
+def _count_faults(lists: DataFrame) -> dict[str, int]:
     ranks, scores, items = (F.col(f"list.{name}") for name in ("rank", "score", ITEM_INDEX))
     gaps = ranks != F.sequence(F.lit(1), F.col("rows").cast("int"))
     repeats = F.size(F.array_distinct(items)) != F.col("rows")
@@ -123,8 +138,7 @@ def _inspect(written: DataFrame, ratings: DataFrame) -> dict[str, int]:
         F.count(F.when(repeats, True)).alias("repeats"),
         F.count(F.when(rising, True)).alias("rising"),
     ).collect()[0]
-    found = {name: int(row[name]) for name in row.asDict()}
-    return {**found, "seen": _count_seen(lists.select(USER_ID, items.alias("items")), ratings)}
+    return {name: int(row[name]) for name in row.asDict()}
 
 
 def _count_seen(lists: DataFrame, ratings: DataFrame) -> int:

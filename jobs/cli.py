@@ -54,6 +54,11 @@ def _config_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _nightly_options(command: Callable[..., Any]) -> Callable[..., Any]:
     command = click.option(
+        "--dry-run",
+        is_flag=True,
+        help="Print sizes, memory and blocks; end with 3 if they cannot fit.",
+    )(command)
+    command = click.option(
         "--run-date", metavar="YYYY-MM-DD", help="Date of the run.  [default: today in UTC]"
     )(command)
     return _config_options(command)
@@ -82,12 +87,14 @@ def main() -> None:
 @main.command()
 @_nightly_options
 @_exits_with_one_line
-def nightly(config_file: Path, overrides: tuple[str, ...], run_date: str | None) -> None:
+def nightly(
+    config_file: Path, overrides: tuple[str, ...], run_date: str | None, dry_run: bool
+) -> None:
     """Read ratings, train, score everyone, publish. Runs under spark-submit."""
     config = _load(config_file, overrides)
     day = _parse_run_date(run_date)
     from jobs.failures import explain_failures
-    from jobs.nightly import run_nightly
+    from jobs.nightly import plan_night, run_nightly
     from jobs.session import open_session
     from jobs.stages import set_up_logging
 
@@ -95,7 +102,10 @@ def nightly(config_file: Path, overrides: tuple[str, ...], run_date: str | None)
     with explain_failures():
         spark = open_session(config.spark)
         try:
-            run_nightly(spark, config, day)
+            if dry_run:
+                plan_night(spark, config)
+            else:
+                run_nightly(spark, config, day)
         finally:
             spark.stop()
 
@@ -103,7 +113,9 @@ def nightly(config_file: Path, overrides: tuple[str, ...], run_date: str | None)
 @main.command(hidden=True)
 @_nightly_options
 @_exits_with_one_line
-def check(config_file: Path, overrides: tuple[str, ...], run_date: str | None) -> None:
+def check(
+    config_file: Path, overrides: tuple[str, ...], run_date: str | None, dry_run: bool
+) -> None:
     """Validate what ``nightly`` would be given, before a JVM is started for it."""
     _load(config_file, overrides)
     _parse_run_date(run_date)

@@ -125,6 +125,12 @@ class TrainConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where torch trains; 'cuda' ends the run where there is no GPU."
     )
+    max_users: int | None = Field(
+        None,
+        ge=1,
+        description="Train on at most so many users, drawn by a hash of their ids; everyone is "
+        "scored all the same. Unset: all.",
+    )
     nmf: NmfConfig = Field(default_factory=NmfConfig, description="Settings of model 'nmf'.")
     mf: MfConfig = Field(default_factory=MfConfig, description="Settings of model 'mf'.")
 

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from pyspark.sql import SparkSession
+from scipy.sparse import csr_matrix
 
 from jobs.audit import RecommendationsAudit
 from jobs.clean import FunnelStep
@@ -30,12 +31,12 @@ _PACKAGES = (
 
 
 def describe_training(
-    config: Config, trained: TrainedModel, run: Run, source: RatingsInput, last: FunnelStep
+    config: Config, trained: TrainedModel, run: Run, source: RatingsInput, ratings: csr_matrix
 ) -> dict[str, Any]:
     """Facts of the training; they go into the saved model too.
 
     Args:
-        last: the funnel's last step: what the model was trained on.
+        ratings: what the model was trained on.
     """
     columns = config.input.columns.model_dump()
     columns["timestamp"] = (columns["timestamp"] or TIMESTAMP) if source.has_timestamp else None
@@ -45,8 +46,8 @@ def describe_training(
         "settings": getattr(config.train, config.train.model).model_dump(),
         "seed": config.train.seed,
         "device": trained.device,
-        "n_users": last.users,
-        "n_ratings": last.rows,
+        "n_users": ratings.shape[0],
+        "n_ratings": ratings.nnz,
         "losses": trained.losses,
         "figures": trained.figures,
         "rating_range": [config.clean.min_rating, config.clean.max_rating],

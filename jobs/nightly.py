@@ -21,6 +21,7 @@ from jobs.cluster import (
 from jobs.config import Config, PublishConfig
 from jobs.index import index_ratings
 from jobs.manifest import describe_training, make_manifest
+from jobs.plan import InputSize, describe_plan, make_plan, measure_input, read_limits, require_fit
 from jobs.publish import Run, StagedRun, reconcile_pointers
 from jobs.read import read_items, read_ratings
 from jobs.schemas import (
@@ -38,7 +39,7 @@ from jobs.score import fold_in_users, score_users
 from jobs.session import choose_partitions
 from jobs.stages import StageClock
 from jobs.storage import open_storage
-from jobs.summary import pick_lists, print_summary
+from jobs.summary import pick_lists, print_summary, print_table
 from jobs.train import collect_ratings, train_model
 from recsys_core.factor_model import FactorModel
 from recsys_core.model_format import ItemCatalog, SavedModel
@@ -73,6 +74,20 @@ def run_nightly(spark: SparkSession, config: Config, run_date: date) -> Publishe
         spark.catalog.clearCache()
 
 
+def plan_night(spark: SparkSession, config: Config) -> None:
+    """Print what the night would need; nothing is written.
+
+    Raises:
+        JobError: input that cannot be read, or a night that cannot fit.
+    """
+    source = read_ratings(spark, config.input, config.clean)
+    n_partitions = choose_partitions(spark, config.spark, source.bytes)
+    plan = make_plan(measure_input(source.rows), config.train, n_partitions)
+    limits = read_limits(spark)
+    print_table(describe_plan(plan, limits))
+    require_fit(plan, limits)
+
+
 def _run_stages(spark: SparkSession, config: Config, staged: StagedRun) -> PublishedRun:
     clock = StageClock()
     with clock.stage("read"):
@@ -89,8 +104,12 @@ def _run_stages(spark: SparkSession, config: Config, staged: StagedRun) -> Publi
         indexed = index_ratings(clean.ratings, clean.items)
         account.frame.unpersist()  # from here on everything runs on the indexed ratings
         catalog = make_catalog(indexed, clean.excluded_items, items.items)
+    size = InputSize(clean.funnel[-1].rows, clean.funnel[-1].users, len(catalog))
+    require_fit(make_plan(size, config.train, n_partitions), read_limits(spark))
     with clock.stage("train"):
-        ratings = collect_ratings(indexed.frame, len(catalog))
+        ratings = collect_ratings(
+            indexed.frame, len(catalog), max_users=config.train.max_users, seed=config.train.seed
+        )
         trained = train_model(ratings, config.train)
     with clock.stage("score"):
         lists = score_users(indexed.frame, trained.model, catalog.item_ids, config.score.k)
@@ -114,7 +133,7 @@ def _run_stages(spark: SparkSession, config: Config, staged: StagedRun) -> Publi
             audit_rows(table.name, spark.read.parquet(staged.table_uri(table)), expected)
         shown = pick_lists(written, catalog)
     with clock.stage("publish"):
-        training = describe_training(config, trained, staged.run, source, clean.funnel[-1])
+        training = describe_training(config, trained, staged.run, source, ratings)
         manifest = make_manifest(
             spark,
             config,

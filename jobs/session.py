@@ -4,6 +4,9 @@ from pyspark.sql import SparkSession
 
 from jobs.config import SparkConfig
 
+ARROW_BATCH_BYTES = 16 * 2**20
+"""What a Python worker receives at once, but for a single row that is larger."""
+
 _SETTINGS = {
     # Also in conf/spark-defaults.conf; here they hold for sessions made without it, as results
     # depend on them.
@@ -12,7 +15,7 @@ _SETTINGS = {
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.sql.execution.arrow.pyspark.validateSchema.enabled": "true",
     # Rows of a user may be large: what a Python worker receives at once is bounded in bytes too.
-    "spark.sql.execution.arrow.maxBytesPerBatch": str(16 * 2**20),
+    "spark.sql.execution.arrow.maxBytesPerBatch": str(ARROW_BATCH_BYTES),
 }
 
 _HADOOP_SETTINGS = {

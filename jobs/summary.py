@@ -48,9 +48,7 @@ def print_summary(
     manifest: Mapping[str, Any], lists: Sequence[UserList], *, output: str, run_directory: str
 ) -> None:
     """Print funnel, stage times, some lists, and how to read the output."""
-    # Piped output has no width to fit: a log keeps its lines whole.
-    width = None if on_terminal() else _PIPE_WIDTH
-    console = Console(highlight=False, soft_wrap=True, width=width)
+    console = _open_console()
     console.print(_funnel_table(manifest["funnel"]))
     console.print(_seconds_table(manifest["stage_seconds"]))
     console.print(Text(_describe_training(manifest["training"])))
@@ -66,6 +64,17 @@ def print_summary(
     files = f"{output}/current/recommendations/*.parquet"
     query = f"SELECT * FROM '{files}' ORDER BY user_id, rank LIMIT 10;"
     console.print(Text(f"Query it with DuckDB: {query}"))
+
+
+def print_table(table: Table) -> None:
+    """Print one table as ``print_summary`` prints its own."""
+    _open_console().print(table)
+
+
+def _open_console() -> Console:
+    # Piped output has no width to fit: a log keeps its lines whole.
+    width = None if on_terminal() else _PIPE_WIDTH
+    return Console(highlight=False, soft_wrap=True, width=width)
 
 
 def _describe_training(training: Mapping[str, Any]) -> str:

@@ -3,8 +3,10 @@
 import logging
 from typing import Any
 
+import numpy as np
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 from scipy.sparse import csr_matrix
 from tqdm import tqdm
 
@@ -23,16 +25,39 @@ _LOG_LINES = 12
 """Lines a training run leaves in a log that is not a terminal."""
 
 
-def collect_ratings(ratings: DataFrame, n_items: int) -> csr_matrix:
+def collect_ratings(
+    ratings: DataFrame, n_items: int, *, max_users: int | None = None, seed: int = 0
+) -> csr_matrix:
     """The indexed ratings as CSR float32 [n_users, n_items].
 
     Rows are users in ascending order of id and columns are sorted, so the matrix does not depend on
     the partitioning. The ratings cross as Arrow columns, never as Python rows.
+
+    Args:
+        max_users: take the ratings of so many users at most, those with the lowest hash of ``seed``
+            and id; all where None.
     """
+    if max_users is not None:
+        ratings = _draw_users(ratings, max_users, seed)
     table = ratings.select(USER_ID, PIECE_NUMBER, ITEM_INDEX, RATING).toArrow()
     order = pc.sort_indices(table, sort_keys=[(USER_ID, "ascending"), (PIECE_NUMBER, "ascending")])
     _, matrix = to_matrix(table.take(order), n_items)
+    n_unrated = int(np.count_nonzero(np.bincount(matrix.indices, minlength=n_items) == 0))
+    if n_unrated:
+        logger.warning(
+            "train.max_users = %s: %s of %s items have no rating by the users drawn, and will "
+            "hardly be recommended",
+            *(f"{count:,}" for count in (max_users or 0, n_unrated, n_items)),
+        )
     return matrix
+
+
+def _draw_users(ratings: DataFrame, max_users: int, seed: int) -> DataFrame:
+    """The rows of ``max_users`` users; the draw depends on their ids and the seed alone."""
+    by_hash = F.xxhash64(F.lit(seed), USER_ID)
+    first = ratings.where(F.col(PIECE_NUMBER) == 0).select(by_hash.alias("hash"))
+    last = first.orderBy("hash").limit(max_users).agg(F.max("hash")).collect()[0][0]
+    return ratings.where(by_hash <= last)
 
 
 def train_model(ratings: csr_matrix, config: TrainConfig) -> TrainedModel:

@@ -146,7 +146,8 @@ class TopKScorer:
             part = slice(ends[block - 1] if block else 0, ends[block])
             mask_seen(buffers.scores, row[part], column[part])
             n_open = collect(
-                buffers.scores,
+                buffers.scores.ravel(),
+                self._width,
                 first,
                 largest * (1 + 1e-6),  # of the norms' own rounding
                 self.k,
@@ -157,9 +158,11 @@ class TopKScorer:
                 self._factors,
                 self._item_at,
                 count,
+                buffers.capacity,
                 buffers.rough,
                 buffers.position,
                 buffers.work,
+                buffers.wide,
             )
             if n_open == 0:
                 break
@@ -171,9 +174,11 @@ class TopKScorer:
             self._factors,
             self._item_at,
             count,
+            buffers.capacity,
             buffers.rough,
             buffers.position,
             buffers.work,
+            buffers.wide,
             item_index,
             score,
         )
@@ -207,9 +212,11 @@ class _Buffers:
 
     users: Float32Array  # [USERS_PER_BLOCK, n_columns]
     scores: Float32Array  # [USERS_PER_BLOCK, width]
-    rough: Float32Array  # [USERS_PER_BLOCK, capacity]: scores of the candidates
-    position: Int32Array  # [USERS_PER_BLOCK, capacity]: where they stand
-    work: Float64Array  # [capacity]
+    capacity: int  # candidates that a user may have
+    rough: Float32Array  # [USERS_PER_BLOCK * capacity]: their scores
+    position: Int32Array  # [USERS_PER_BLOCK * capacity]: where they stand
+    work: Float64Array  # [capacity]: a user's scores in float64
+    wide: Float64Array  # [n_columns]: a user's factors in float64
 
     @classmethod
     def create(cls, n_columns: int, width: int, k: int) -> "_Buffers":
@@ -218,9 +225,11 @@ class _Buffers:
         return cls(
             users=np.zeros((USERS_PER_BLOCK, n_columns), dtype=np.float32),
             scores=np.empty((USERS_PER_BLOCK, width), dtype=np.float32),
-            rough=np.empty((USERS_PER_BLOCK, capacity), dtype=np.float32),
-            position=np.empty((USERS_PER_BLOCK, capacity), dtype=np.int32),
+            capacity=capacity,
+            rough=np.empty(USERS_PER_BLOCK * capacity, dtype=np.float32),
+            position=np.empty(USERS_PER_BLOCK * capacity, dtype=np.int32),
             work=np.empty(capacity),
+            wide=np.empty(n_columns),
         )
 
 

@@ -16,7 +16,15 @@ from recsys_core.arrays import (
     Int32Array,
     Int64Array,
 )
-from recsys_core.compiled import LANES, compiled, compiled_sum, count_bits, lowest_bit, reaching
+from recsys_core.compiled import (
+    LANES,
+    compiled,
+    compiled_sum,
+    count_bits,
+    lowest_bit,
+    raise_to,
+    reaching,
+)
 
 _GAPS = (3548, 1577, 701, 301, 132, 57, 23, 10, 4, 1)
 """Steps of Shell's sort: Ciura, FCT 2001, then by a factor of 2.25."""
@@ -65,6 +73,7 @@ def mask_seen(scores: Float32Array, row: Int32Array, column: Int32Array) -> None
 @compiled
 def collect(
     scores: Float32Array,
+    width: int,
     first_position: int,
     largest: float,
     k: int,
@@ -75,102 +84,122 @@ def collect(
     factors: Float32Array,
     item_at: Int32Array,
     count: Int64Array,
+    capacity: int,
     rough: Float32Array,
     position: Int32Array,
     work: Float64Array,
+    wide: Float64Array,
 ) -> int:
     """Add to each user's candidates the scores of one block that reach the user's threshold.
 
     Args:
-        scores: [>= n_users, width] of the items from ``first_position``; width is a multiple of
-            LANES.
+        scores: [>= n_users * width] of the items from ``first_position``, row by row; width is a
+            multiple of LANES.
         largest: norm of the block's first item, which no other exceeds.
         norm: [n_users] of the users' factors.
         slack: [n_users]; twice the bound on a rough score's error.
         threshold: [n_users]; raised in place as better items are found.
-        count, rough, position: the candidates, changed in place.
-        work: [capacity] scratch.
+        count: [n_users]; how many candidates a user has, changed in place.
+        rough, position: [>= n_users * capacity]; the candidates, changed in place.
+        work, wide: [capacity] and [n_columns] scratch.
 
     Returns:
         How many users could have found something: at 0, no further block need be looked at.
     """
-    capacity = rough.shape[1]
     n_open = 0
     for user in range(len(count)):
         limit = threshold[user]
         if norm[user] * largest < limit:
             continue
         n_open += 1
-        n = count[user]
-        row, found, places = scores[user], rough[user], position[user]
+        row, first = user * width, user * capacity
+        n = first + count[user]
         if first_position == 0 and k <= LANES // 2:
-            limit = _first_limit(row, k, slack[user], limit)
-        for start in range(0, scores.shape[1], LANES):
-            bits = reaching(row, start, limit)
+            limit = _first_limit(scores, row, width, k, slack[user], limit)
+        for start in range(row, row + width, LANES):
+            bits = reaching(scores, start, limit)
             while bits != np.uint64(0):
-                column = start + lowest_bit(bits)
+                at = start + lowest_bit(bits)
                 bits &= bits - np.uint64(1)
-                found[n] = row[column]
-                places[n] = first_position + column
+                rough[n] = scores[at]
+                position[n] = first_position + at - row
                 n += 1
-                if n == capacity:
-                    n, limit = _cut_back(
-                        found, places, n, k, slack[user], limit, users[user], factors, item_at, work
+                if n == first + capacity:
+                    kept, limit = _cut_back(
+                        rough,
+                        position,
+                        first,
+                        capacity,
+                        k,
+                        slack[user],
+                        limit,
+                        user,
+                        users,
+                        factors,
+                        item_at,
+                        work,
+                        wide,
                     )
-        count[user] = n
+                    n = first + kept
+        count[user] = n - first
         threshold[user] = limit
     return n_open
 
 
 @compiled
-def _first_limit(scores: Float32Array, k: int, slack: float, limit: Float32) -> Float32:
-    """A lower bound on the k-th best score of a block, for k of at most LANES.
+def _first_limit(
+    scores: Float32Array, first: int, width: int, k: int, slack: float, limit: Float32
+) -> Float32:
+    """A lower bound on the k-th best of a row of scores, for k of at most LANES.
 
     The k-th largest of the maxima of LANES groups is no larger than the k-th largest of all.
     """
-    maxima = scores[:LANES].copy()
-    for start in range(LANES, len(scores), LANES):
-        group = scores[start : start + LANES]
-        for lane in range(LANES):
-            maxima[lane] = group[lane] if group[lane] > maxima[lane] else maxima[lane]
-    return max(limit, np.float32(kth_largest(maxima, k, limit, k) - slack))
+    maxima = np.full(LANES, np.float32(-np.inf))
+    for start in range(first, first + width, LANES):
+        raise_to(maxima, 0, scores, start)
+    return max(limit, np.float32(kth_largest(maxima, 0, LANES, k, limit, k) - slack))
 
 
 @compiled
 def _cut_back(
     rough: Float32Array,
     position: Int32Array,
-    n: int,
+    first: int,
+    capacity: int,
     k: int,
     slack: float,
     limit: Float32,
-    user: Float32Array,
+    user: int,
+    users: Float32Array,
     factors: Float32Array,
     item_at: Int32Array,
     work: Float64Array,
+    wide: Float64Array,
 ) -> tuple[int, Float32]:
     """Keep what can be among the k best; the number kept and the new threshold."""
-    limit = max(limit, np.float32(kth_largest(rough, k, limit, k + k // 4) - slack))
-    n = _keep_reaching(rough, position, n, limit)
-    if 4 * n > 3 * len(rough):  # near ties, which only the exact scores can part
-        rank_exactly(user, factors, item_at, position, n, work)
-        for place in range(k):
-            rough[place] = np.float32(work[place])
-        rough[k:n] = -np.inf
-        limit = max(limit, np.float32(rough[k - 1] - slack))
+    kth = kth_largest(rough, first, capacity, k, limit, k + k // 4)
+    limit = max(limit, np.float32(kth - slack))
+    n = _keep_reaching(rough, position, first, capacity, limit)
+    if 4 * n > 3 * capacity:  # near ties, which only the exact scores can part
+        rank_exactly(user, users, factors, item_at, position, first, n, work, wide)
+        for place in range(n):
+            rough[first + place] = np.float32(work[place]) if place < k else -np.inf
+        limit = max(limit, np.float32(rough[first + k - 1] - slack))
         n = k
     return n, limit
 
 
 @compiled
-def kth_largest(scores: Float32Array, k: int, low: Float32, enough: int) -> Float32:
+def kth_largest(
+    scores: Float32Array, first: int, length: int, k: int, low: Float32, enough: int
+) -> Float32:
     """The largest number that at least k of ``scores`` reach, or one that at most ``enough`` do.
 
     By bisection over the float32 numbers in their order: counting is a vector operation, and
     partitioning is not.
 
     Args:
-        scores: a multiple of LANES entries.
+        scores: of which entries from ``first`` count, ``length`` of them, a multiple of LANES.
         low: returned where fewer than k entries reach it.
     """
     below, above = _to_key(low), _to_key(np.float32(np.finfo(np.float32).max))
@@ -178,7 +207,7 @@ def kth_largest(scores: Float32Array, k: int, low: Float32, enough: int) -> Floa
         middle = (below + above) // 2
         threshold = _from_key(middle)
         reached = 0
-        for start in range(0, len(scores), LANES):
+        for start in range(first, first + length, LANES):
             reached += count_bits(reaching(scores, start, threshold))
         if reached < k:
             above = middle
@@ -203,54 +232,63 @@ def _from_key(key: Any) -> Float32:
 
 
 @compiled
-def _keep_reaching(rough: Float32Array, position: Int32Array, n: int, limit: Float32) -> int:
+def _keep_reaching(
+    rough: Float32Array, position: Int32Array, first: int, capacity: int, limit: Float32
+) -> int:
     """Move the candidates that reach ``limit`` to the front; their number."""
-    kept = 0
-    for start in range(0, n, LANES):
+    kept = first
+    for start in range(first, first + capacity, LANES):
         bits = reaching(rough, start, limit)
         while bits != np.uint64(0):
             place = start + lowest_bit(bits)
             bits &= bits - np.uint64(1)
             rough[kept], position[kept] = rough[place], position[place]
             kept += 1
-    rough[kept:n] = -np.inf
-    return kept
+    for place in range(kept, first + capacity):
+        rough[place] = -np.inf
+    return kept - first
 
 
 @compiled
 def rank_exactly(
-    user: Float32Array,
+    user: int,
+    users: Float32Array,
     factors: Float32Array,
     item_at: Int32Array,
     position: Int32Array,
+    first: int,
     n: int,
-    score: Float64Array,
+    work: Float64Array,
+    wide: Float64Array,
 ) -> None:
-    """Sort the first n candidates by float64 score, then item index; fill their ``score``."""
-    wide = user.astype(np.float64)
+    """Sort n candidates from ``first`` by float64 score, then item index.
+
+    Args:
+        work: its first n entries become the scores.
+        wide: [n_columns] scratch, for the user in float64.
+    """
+    for column in range(len(wide)):
+        wide[column] = users[user, column]
     for place in range(n):
-        score[place] = inner_product(wide, factors[position[place]])
+        work[place] = _inner_product(wide, factors, position[first + place])
     for gap in _GAPS:
         for place in range(gap, n):
-            held, held_position = score[place], position[place]
+            score, held = work[place], position[first + place]
             at = place
             while at >= gap and (
-                score[at - gap] < held
-                or (
-                    score[at - gap] == held and item_at[position[at - gap]] > item_at[held_position]
-                )
+                work[at - gap] < score
+                or (work[at - gap] == score and item_at[position[first + at - gap]] > item_at[held])
             ):
-                score[at], position[at] = score[at - gap], position[at - gap]
+                work[at], position[first + at] = work[at - gap], position[first + at - gap]
                 at -= gap
-            score[at], position[at] = held, held_position
+            work[at], position[first + at] = score, held
 
 
 @compiled_sum
-def inner_product(left: Float64Array, right: Float32Array) -> float:
-    """In float64, of vectors of one length."""
+def _inner_product(wide: Float64Array, factors: Float32Array, row: int) -> float:
     total = 0.0
-    for column in range(len(left)):
-        total += left[column] * np.float64(right[column])
+    for column in range(len(wide)):
+        total += wide[column] * np.float64(factors[row, column])
     return total
 
 
@@ -263,9 +301,11 @@ def finish(
     factors: Float32Array,
     item_at: Int32Array,
     count: Int64Array,
+    capacity: int,
     rough: Float32Array,
     position: Int32Array,
     work: Float64Array,
+    wide: Float64Array,
     item_index: Int32Array,
     score: Float32Array,
 ) -> None:
@@ -276,14 +316,15 @@ def finish(
         item_index, score: [n_users, k]; filled from the left.
     """
     for user in range(len(count)):
-        n = count[user]
+        n, first = count[user], user * capacity
         if n > k:
-            limit = np.float32(kth_largest(rough[user], k, threshold[user], k) - slack[user])
-            n = _keep_reaching(rough[user], position[user], n, limit)
-        rank_exactly(users[user], factors, item_at, position[user], n, work)
+            kth = kth_largest(rough, first, capacity, k, threshold[user], k)
+            limit = np.float32(kth - slack[user])
+            n = _keep_reaching(rough, position, first, capacity, limit)
+        rank_exactly(user, users, factors, item_at, position, first, n, work, wide)
         count[user] = min(n, k)
         for place in range(count[user]):
-            item_index[user, place] = item_at[position[user, place]]
+            item_index[user, place] = item_at[position[first + place]]
             score[user, place] = np.float32(work[place])
 
 

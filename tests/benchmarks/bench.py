@@ -1,53 +1,81 @@
 """Benchmarks: ours and a peer, in turn in one process, medians and their ratio.
 
-./spark-submit.sh bench [NAME ...] [--json FILE]
+./spark-submit.sh bench [NAME ...] [--long] [--json FILE]
 """
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import click
-import numpy as np
-from benchmarks import mf_training
+from benchmarks import fold_in, top_k_peers
+from benchmarks.timing import Comparison
+from benchmarks.top_k_peers import against
 from rich.console import Console
 from rich.table import Table
 
-_RATINGS = Path(__file__).parents[3] / "shared" / "data" / "ml-latest-small" / "ratings.csv"
+
+def _mf_vs_notebook(runs: int) -> Comparison:
+    from benchmarks.mf_training import vs_notebook  # torch takes seconds to import
+
+    return vs_notebook(runs)
 
 
-def _mf_vs_notebook(ratings: Path, runs: int) -> dict[str, object]:
-    """Ten epochs of the third notebook's loop; exact where the loss curves agree within 2%."""
-    result = mf_training.compare(ratings, epochs=10, runs=runs)
-    curves = np.array([result.our_losses, result.peer_losses])
-    return {
-        "ours": result.ours,
-        "peer": result.peer,
-        "ratio": result.ratio,
-        "runs": result.runs,
-        "exact": bool(np.allclose(*curves, rtol=0.02)),
-    }
+def _on_spark(name: str, *arguments: int) -> Callable[[int], Comparison]:
+    def run(runs: int) -> Comparison:
+        from benchmarks import spark_peers  # starts a JVM
+
+        benchmark = getattr(spark_peers, name)
+        return (benchmark(*arguments) if arguments else benchmark)(runs)
+
+    return run
 
 
-BENCHMARKS: dict[str, Callable[[Path, int], dict[str, object]]] = {
+BENCHMARKS: dict[str, Callable[[int], Comparison]] = {
+    "topk_vs_matmul": against(top_k_peers.matrix_product),
+    "topk_vs_implicit": against(top_k_peers.implicit_topk),
+    "topk_vs_argpartition": against(top_k_peers.argpartition),
+    "topk_vs_torch_topk": against(top_k_peers.torch_topk),
+    "topk_vs_faiss": against(top_k_peers.faiss_knn),
+    "topk100_vs_matmul": against(top_k_peers.matrix_product, k=100),
+    "topk_3706_vs_matmul": against(top_k_peers.matrix_product, n_items=3_706, n_users=8_192),
+    "topk_100000x128_vs_matmul": against(
+        top_k_peers.matrix_product, n_items=100_000, n_factors=128, n_users=1_024
+    ),
+    "nmf_fold_in_vs_sklearn": fold_in.vs_sklearn,
+    "fold_in_vs_topk": fold_in.nmf_vs_top_k,
+    "mf_fold_in_vs_topk": fold_in.mf_vs_top_k,
+    "scoring_overhead": _on_spark("scoring_overhead"),
+    "scoring_vs_spark_als": _on_spark("scoring", 60_000, 10_000, 6_000_000),
     "mf_vs_notebook": _mf_vs_notebook,
 }
 
+LONG: dict[str, Callable[[int], Comparison]] = {
+    "scoring_unseen_vs_spark_als": _on_spark("scoring_unseen"),
+    "scoring_large_vs_spark_als": _on_spark("scoring", 200_000, 20_000, 20_000_000),
+    "night_vs_spark_als": _on_spark("night"),
+}
+"""Minutes to an hour each: run with ``--long``, or by name."""
+
 
 @click.command()
-@click.argument("names", nargs=-1, type=click.Choice(sorted(BENCHMARKS)))
+@click.argument("names", nargs=-1, type=click.Choice([*BENCHMARKS, *LONG]))
+@click.option("--long", "with_long", is_flag=True, help="Also run those that take up to an hour.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write them here.")
-@click.option("--ratings", type=click.Path(path_type=Path), default=_RATINGS, show_default=True)
 @click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True)
-def main(names: tuple[str, ...], json_file: Path | None, ratings: Path, runs: int) -> None:
-    """Time ours against a peer; all benchmarks where no NAME is given."""
+def main(names: tuple[str, ...], with_long: bool, json_file: Path | None, runs: int) -> None:
+    """Time ours against a peer; all that are not long where no NAME is given."""
+    everything = BENCHMARKS | LONG
+    chosen = names or tuple(everything if with_long else BENCHMARKS)
     table = Table("benchmark", "ours, s", "peer, s", "ratio", "runs", "exact")
     rows = []
-    for name in names or sorted(BENCHMARKS):
-        row = {"name": name, **BENCHMARKS[name](ratings, runs)}
-        rows.append(row)
-        numbers = (f"{row[key]:.3g}" for key in ("ours", "peer", "ratio"))
-        table.add_row(name, *numbers, str(row["runs"]), "yes" if row["exact"] else "NO")
+    for name in chosen:
+        timed = everything[name](runs)
+        rows.append({"name": name, **asdict(timed), "ratio": timed.ratio})
+        numbers = (f"{value:.3g}" for value in (timed.ours, timed.peer, timed.ratio))
+        table.add_row(name, *numbers, str(timed.runs), "yes" if timed.exact else "NO")
+        print(f"{name}: ratio {timed.ratio:.2f}", flush=True)
     Console().print(table)
     if json_file is not None:
         json_file.write_text(json.dumps(rows, indent=2) + "\n")

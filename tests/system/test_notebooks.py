@@ -153,10 +153,10 @@ def test_the_first_notebook(spark: SparkSession, real_data: Path, tmp_path: Path
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_mf_trains_at_least_eight_times_as_fast_as_the_notebook(real_data: Path) -> None:
-    from benchmarks import mf_training
+@pytest.mark.usefixtures("real_data")
+def test_mf_trains_at_least_eight_times_as_fast_as_the_notebook() -> None:
+    from benchmarks.mf_training import vs_notebook
 
-    ratings = real_data / "ml-latest-small" / "ratings.csv"
-    result = mf_training.compare(ratings, epochs=5, runs=3)
-    assert np.allclose(result.our_losses, result.peer_losses, rtol=0.02)
+    result = vs_notebook(runs=3)
+    assert result.exact
     assert result.ratio >= 8
