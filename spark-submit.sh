@@ -4,6 +4,7 @@
 #   ./spark-submit.sh [COMMAND] [OPTION ...]
 #
 #   nightly   the batch job (the default); --config FILE --run-date YYYY-MM-DD --set section.key=value
+#   warmup    builds an archive of Spark's classes, once: later runs start faster; --force --runs N
 #   test      the test suite; arguments go to pytest
 #   lint      format, lint and type checks
 #   bench     benchmarks against what a user would take instead
@@ -75,7 +76,8 @@ set_up() {
 
 java_is_new_enough() {
   local major
-  major=$("$1" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -n 1)
+  java_version=$("$1" -version 2>&1) || return 1
+  major=$(printf '%s\n' "$java_version" | sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -n 1)
   [ "${major:-0}" -ge 17 ]
 }
 
@@ -119,6 +121,55 @@ set_up_spark_environment() {
   fi
   # Without it Python would find jobs/*.py as top-level modules beside the script.
   export PYTHONSAFEPATH=1
+}
+
+# Where `warmup` keeps its archive. The name holds what the JVM compares before it takes one: its own
+# build, and the class path, in the order in which the directory lists it. Empty where there can be none.
+name_class_archive() {
+  local cache=${XDG_CACHE_HOME:-} spark java=unknown key
+  # The XDG specification wants relative paths ignored.
+  case $cache in /*) ;; *) cache=${HOME:+$HOME/.cache} ;; esac
+  # These characters have a meaning in the values of the JVM's options.
+  case $cache$root in '' | "$root" | *[\"\\,:]*) return 0 ;; esac
+  spark=$(printf '%s\n' "$SPARK_HOME"/jars/spark-core_*.jar)
+  spark=${spark##*-}
+  [[ $java_version =~ Runtime\ Environment[^\(]*\(build\ ([^\)]*)\) ]] && java=${BASH_REMATCH[1]}
+  key=$({ printf '%s\n' "$java_version" "$SPARK_HOME"
+    find "$SPARK_HOME/jars" -name '*.jar' -printf '%f %s %T@\n' 2>/dev/null || true; } | cksum)
+  java=${java//[^A-Za-z0-9._+-]/_}
+  printf '%s\n' "$cache/recsys-nightly/spark-${spark%.jar}-java-$java-${key%% *}.jsa"
+}
+
+# The JVM makes and takes no archive where a directory with files is on its class path. So conf/ gives
+# its place there to one that does not exist, and log4j is told of its file.
+leave_conf_off_class_path() {
+  export SPARK_CONF_DIR=$venv/no-conf
+  # Of two values of one property the later counts: the user's.
+  export SPARK_SUBMIT_OPTS="-Dlog4j2.configurationFile=\"$root/conf/log4j2.properties\" ${SPARK_SUBMIT_OPTS:-}"
+}
+
+# Lets the JVM start from the archive, where there is one and it is whole: Java 17 crashes on one that
+# was cut off. One that does not fit after all is passed over by the JVM; -Xlog keeps that quiet.
+use_class_archive() {
+  local archive
+  case ${SPARK_MASTER:-local} in local | local\[*) ;; *) return 0 ;; esac
+  # The user's own configuration directory or archive is left alone.
+  [ "$SPARK_CONF_DIR" = "$root/conf" ] || return 0
+  case ${SPARK_SUBMIT_OPTS:-} in *SharedArchiveFile* | *ArchiveClassesAtExit* | *-Xshare*) return 0 ;; esac
+  archive=$(name_class_archive)
+  [ -r "$archive" ] && [ -s "$archive.cksum" ] || return 0
+  [ "$(cksum <"$archive")" = "$(cat "$archive.cksum")" ] || return 0
+  leave_conf_off_class_path
+  SPARK_SUBMIT_OPTS+=" -XX:SharedArchiveFile=\"$archive\" -Xshare:auto -Xlog:cds*=off"
+}
+
+run_warmup() {
+  case " $* " in *" --help "* | *" -h "*) exec "$venv/bin/python" -m jobs.cli warmup --help ;; esac
+  # What may be on the class path beside Spark's own jars is not for the archive.
+  unset HADOOP_CONF_DIR YARN_CONF_DIR SPARK_DIST_CLASSPATH SPARK_CONF_DIR
+  set_up_spark_environment
+  leave_conf_off_class_path
+  exec "$venv/bin/python" -m jobs.cli warmup --archive "$(name_class_archive)" "$@"
 }
 
 # Something in the packages that is newer than $1; a directory is where a file has gone.
@@ -173,6 +224,7 @@ run_nightly() {
     "$venv/bin/python" -m jobs.cli sample >&2 || exit $?
   fi
   set_up_spark_environment
+  use_class_archive
   # Local workers import the installed packages, beside which compiled code is kept; a zip would be
   # unpacked under another name, and compiled again, each night.
   case ${SPARK_MASTER:-local} in
@@ -199,6 +251,7 @@ case $command in
     exec "$venv/bin/python" -m jobs.cli --help
     ;;
   nightly) set_up ""; run_nightly "$@" ;;
+  warmup) set_up ""; run_warmup "$@" ;;
   test)
     set_up dev
     set_up_spark_environment

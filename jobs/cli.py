@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.errors import ConfigError, JobError
+from jobs.errors import ConfigError, JobError, MachineError
 from jobs.printing import printable
 
 if TYPE_CHECKING:
@@ -130,6 +130,29 @@ def config(config_file: Path, overrides: tuple[str, ...]) -> None:
 
     for line in list_settings(_load(config_file, overrides)):
         click.echo(line)
+
+
+@main.command()
+@click.option("--force", is_flag=True, help="Build the archive anew where there is one.")
+@click.option(
+    "--runs",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Sessions to time without the archive, and with it.",
+)
+@click.option("--archive", hidden=True, default="")
+@_exits_with_one_line
+def warmup(force: bool, runs: int, archive: str) -> None:
+    """Build, once, an archive of Spark's classes that halves the start of later runs."""
+    from jobs.warmup import warm_up
+
+    if not archive:
+        raise MachineError(
+            "no cache directory for the archive: set XDG_CACHE_HOME to an absolute path "
+            'without any of " \\ , :'
+        )
+    warm_up(Path(archive), force=force, runs=runs)
 
 
 @main.command()

@@ -5,7 +5,7 @@ compute with, without pandas between.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,22 +52,32 @@ def score_users(ratings: DataFrame, model: FactorModel, item_ids: IdArray, k: in
     broadcast = _ship(ratings, model, item_ids)
 
     def score_partition(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        shipped = _receive(broadcast)
-        scorer = TopKScorer(shipped.model.item_factors, k)
-        for user_id, matrix in _users_and_ratings(batches, scorer.n_items):
-            lists = scorer.rank(shipped.model.fold_in(matrix), matrix)
-            yield pa.RecordBatch.from_pydict(
-                {
-                    USER_ID: user_id.take(pa.array(lists.user_row)),
-                    "rank": lists.rank,
-                    ITEM_ID: shipped.item_ids.take(pa.array(lists.item_index)),
-                    "score": lists.score,
-                }
-            )
+        yield from score_batches(batches, _receive(broadcast), k)
 
     schema = _schema(ratings, item_ids, RECOMMENDATIONS, without="source")
     lists = ratings.select(*_COLUMNS).mapInArrow(score_partition, schema)
     return lists.withColumn("source", F.lit(_SOURCE_MODEL))
+
+
+def score_batches(
+    batches: Iterable[pa.RecordBatch], shipped: ScoringModel, k: int
+) -> Iterator[pa.RecordBatch]:
+    """user_id, rank, item_id, score for the users of one partition, in their order.
+
+    Memory does not grow with the number of users, nor with what one of them has rated beyond the
+    rows of that user.
+    """
+    scorer = TopKScorer(shipped.model.item_factors, k)
+    for user_id, matrix in _users_and_ratings(batches, scorer.n_items):
+        lists = scorer.rank(shipped.model.fold_in(matrix), matrix)
+        yield pa.RecordBatch.from_pydict(
+            {
+                USER_ID: user_id.take(pa.array(lists.user_row)),
+                "rank": lists.rank,
+                ITEM_ID: shipped.item_ids.take(pa.array(lists.item_index)),
+                "score": lists.score,
+            }
+        )
 
 
 def fold_in_users(ratings: DataFrame, model: FactorModel, item_ids: IdArray) -> DataFrame:
@@ -87,7 +97,7 @@ def fold_in_users(ratings: DataFrame, model: FactorModel, item_ids: IdArray) -> 
 
 
 def _users_and_ratings(
-    batches: Iterator[pa.RecordBatch], n_items: int
+    batches: Iterable[pa.RecordBatch], n_items: int
 ) -> Iterator[tuple[pa.Array, csr_matrix]]:
     """Blocks of whole users and their ratings, small enough that buffers for them stay small."""
     for block in whole_users(batches):

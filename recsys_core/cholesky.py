@@ -17,10 +17,11 @@ from recsys_core.compiled import compiled, compiled_sum
 DEPENDENT = 1e-14
 """A pivot this much smaller than its diagonal entry is rounding: the column depends on others."""
 
-TILE_ROWS, TILE_COLUMNS = 4, 16
-"""Entries of a matrix product summed at once, in the eight AVX-512 registers it takes to keep two
-multipliers of latency four busy."""
-_VECTOR = 8
+_LANES = 8
+"""Numbers in a vector: of AVX-512, or two of AVX2."""
+_TILE_ROWS = 4
+"""Rows of a matrix product summed at once. With two vectors to a row these are eight sums, as many
+as it takes to keep two multipliers of latency four busy."""
 _CHUNK = 32
 """Rows whose products are summed over all tiles before the next: 64 columns of them fit L1."""
 
@@ -73,15 +74,14 @@ def factorize_tiles(matrix: Float64Array, size: int) -> None:
         matrix: float64, both sides padded(size) or more; the lower triangle and the padding are
             overwritten, and bear on nothing.
     """
-    for first in range(0, size, TILE_ROWS):
+    for first in range(0, size, _TILE_ROWS):
         pivots = (
             matrix[first, first],
             matrix[first + 1, first + 1],
             matrix[first + 2, first + 2],
             matrix[first + 3, first + 3],
         )
-        for column in range(first - first % TILE_COLUMNS, size, TILE_COLUMNS):
-            _add_tile(matrix, first, column, matrix, 0, first, -1.0)
+        _add_tiles(matrix, size, first, matrix, 0, first, -1.0)
         _finish_tile_rows(matrix, size, first, pivots)
 
 
@@ -104,7 +104,7 @@ def _finish_tile_rows(
     matrix[a, a], matrix[a, b], matrix[a, c], matrix[a, d] = matrix[a, a] * scale_a, ab, ac, ad
     matrix[b, b], matrix[b, c], matrix[b, d] = bb * scale_b, bc, bd
     matrix[c, c], matrix[c, d], matrix[d, d] = cc * scale_c, cd, dd * scale_d
-    for column in range(first + TILE_ROWS, size):
+    for column in range(np.uintp(first + _TILE_ROWS), np.uintp(size)):
         p = matrix[a, column] * scale_a
         q = (matrix[b, column] - ab * p) * scale_b
         r = (matrix[c, column] - (ac * p + bc * q)) * scale_c
@@ -120,8 +120,8 @@ def _invert_root(value: float, pivot: float) -> float:
 
 @compiled
 def padded(size: int) -> int:
-    """The least number of whole tiles' columns that holds ``size``."""
-    return (size + TILE_COLUMNS - 1) // TILE_COLUMNS * TILE_COLUMNS
+    """The length of whole vectors that hold ``size`` numbers."""
+    return (size + _LANES - 1) // _LANES * _LANES
 
 
 @compiled
@@ -135,13 +135,31 @@ def add_gram(gram: Float64Array, size: int, rows: Float64Array, count: int) -> N
     """
     for start in range(0, count, _CHUNK):
         stop = min(start + _CHUNK, count)
-        for row in range(0, size, TILE_ROWS):
-            for column in range(row - row % TILE_COLUMNS, size, TILE_COLUMNS):
-                _add_tile(gram, row, column, rows, start, stop, 1.0)
+        for row in range(0, size, _TILE_ROWS):
+            _add_tiles(gram, size, row, rows, start, stop, 1.0)
+
+
+@compiled
+def _add_tiles(
+    total: Float64Array,
+    size: int,
+    row: int,
+    rows: Float64Array,
+    start: int,
+    stop: int,
+    factor: float,
+) -> None:
+    """Add factor * rows[start:stop]' rows[start:stop] to four rows of total, from ``row`` on."""
+    column = row - row % _LANES
+    while column + _LANES < size:
+        _add_tile(total, row, column, rows, start, stop, factor, 2)
+        column += 2 * _LANES
+    if column < size:
+        _add_tile(total, row, column, rows, start, stop, factor, 1)
 
 
 # LLVM does not keep the sums of the loops that would say the same in registers.
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def _add_tile(
     _context: Any,
     total: Any,
@@ -151,19 +169,20 @@ def _add_tile(
     start: Any,
     stop: Any,
     factor: Any,
+    vectors: Any,
 ) -> Any:
     """total[row + i, column + j] += factor * rows[start:stop, row + i] . rows[.., column + j]
 
-    for i < TILE_ROWS and j < TILE_COLUMNS. Both arrays are contiguous float64 and hold the tile.
+    for i < _TILE_ROWS and j < vectors * _LANES; ``vectors`` is a literal. Both arrays are contiguous float64 and hold the tile.
     """
     signature = types.void(
-        total, types.intp, types.intp, rows, types.intp, types.intp, types.float64
+        total, types.intp, types.intp, rows, types.intp, types.intp, types.float64, vectors
     )
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        total, row, column, rows, start, stop, factor = arguments
-        double, vector = ir.DoubleType(), ir.VectorType(ir.DoubleType(), _VECTOR)
-        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), _VECTOR), [0] * _VECTOR)
+        total, row, column, rows, start, stop, factor, _ = arguments
+        double, vector = ir.DoubleType(), ir.VectorType(ir.DoubleType(), _LANES)
+        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), _LANES), [0] * _LANES)
         nothing = ir.Constant(vector, ir.Undefined)
 
         def find(array_type: Any, array: Any) -> Any:
@@ -188,16 +207,16 @@ def _add_tile(
             return builder.fadd(product, total, flags=["contract"])
 
         rows_at, total_at = find(signature.args[3], rows), find(signature.args[0], total)
-        starts = range(0, TILE_COLUMNS, _VECTOR)
-        tile = [(i, j) for i in range(TILE_ROWS) for j in starts]
+        starts = range(0, vectors.literal_value * _LANES, _LANES)
+        tile = [(i, j) for i in range(_TILE_ROWS) for j in starts]
         sums = [
-            cgutils.alloca_once_value(builder, ir.Constant(vector, [0.0] * _VECTOR)) for _ in tile
+            cgutils.alloca_once_value(builder, ir.Constant(vector, [0.0] * _LANES)) for _ in tile
         ]
         with cgutils.for_range_slice(
             builder, start, stop, ir.Constant(start.type, 1), start.type
         ) as (at, _):
             left = [
-                spread(builder.load(rows_at(at, after(row, i)))) for i in range(TILE_ROWS)
+                spread(builder.load(rows_at(at, after(row, i)))) for i in range(_TILE_ROWS)
             ]
             right = {
                 j: builder.load(as_vector(rows_at(at, after(column, j))), align=8) for j in starts
@@ -234,7 +253,7 @@ def solve(upper: Float64Array, size: int, target: Float64Array) -> None:
                 target[column] -= value * upper[k, column]
         if stop < size:
             p, q, r, s = target[first], target[first + 1], target[first + 2], target[first + 3]
-            for column in range(stop, size):
+            for column in range(np.uintp(stop), np.uintp(size)):
                 target[column] -= (p * upper[first, column] + q * upper[first + 1, column]) + (
                     r * upper[first + 2, column] + s * upper[first + 3, column]
                 )
@@ -259,7 +278,7 @@ def _inner_of_four(
 ) -> tuple[float, float, float, float]:
     """upper[row + i, start:stop] . right[start:stop] for i < 4."""
     p = q = r = s = 0.0
-    for at in range(start, stop):
+    for at in range(np.uintp(start), np.uintp(stop)):
         p += upper[row, at] * right[at]
         q += upper[row + 1, at] * right[at]
         r += upper[row + 2, at] * right[at]

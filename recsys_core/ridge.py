@@ -8,11 +8,14 @@ from itertools import pairwise
 import numpy as np
 
 from recsys_core.arrays import Float64Array, Int32Array, Int64Array
-from recsys_core.cholesky import factorize, solve
-from recsys_core.compiled import compiled
+from recsys_core.cholesky import add_gram, factorize_tiles, padded, solve
+from recsys_core.compiled import compiled, compiled_sum
 
-_ROWS = 256
-"""Ratings gathered at once."""
+_ROWS = 32
+"""Ratings gathered at once: what bounds memory, and at 64 columns fits the first cache."""
+_STAGGER = 8
+"""Columns added to each buffer: rows of 64 numbers would put a column in a few sets of the cache.
+"""
 
 
 def solve_ridge(
@@ -55,18 +58,30 @@ def _solve_users(
     solutions: Float64Array,
 ) -> None:
     size = design.shape[1]
-    rated = np.empty((max(_ROWS, size), size))
+    # Shared by all users. What one leaves in the padding of the next bears on nothing, but has to
+    # be a number: arithmetic on what memory held before may be slow.
+    width = padded(size) + _STAGGER
+    rated = np.zeros((max(_ROWS, size), width))
+    gram = np.zeros((padded(size), width))
+    weights = np.zeros(size)
     for user in range(len(solutions)):
         start, stop = indptr[user], indptr[user + 1]
         # A user without ratings still gets a regular system, whose solution is zero.
         ridge = regularization * max(stop - start, 1)
         if stop - start < size:
             _solve_dual(
-                design, items[start:stop], targets[start:stop], ridge, rated, solutions[user]
+                design,
+                items[start:stop],
+                targets[start:stop],
+                ridge,
+                rated,
+                gram,
+                weights,
+                solutions[user],
             )
         else:
             _solve_primal(
-                design, items[start:stop], targets[start:stop], ridge, rated, solutions[user]
+                design, items[start:stop], targets[start:stop], ridge, rated, gram, solutions[user]
             )
 
 
@@ -77,17 +92,21 @@ def _solve_dual(
     targets: Float64Array,
     ridge: float,
     rated: Float64Array,
+    gram: Float64Array,
+    weights: Float64Array,
     solution: Float64Array,
 ) -> None:
     """p = A'(AA' + ridge I)^-1 r: the smaller system where ratings are fewer than columns."""
     n = len(items)
-    _gather(design, items, rated)
-    gram = np.dot(rated[:n], rated[:n].T)
-    weights = targets.copy()
-    _solve_ridged(gram, ridge, weights)
+    _gather_transposed(design, items, rated)
     for at in range(n):
-        for column in range(len(solution)):
-            solution[column] += weights[at] * rated[at, column]
+        weights[at] = targets[at]
+    _start_gram(gram, n, ridge)
+    add_gram(gram, n, rated, len(solution))
+    factorize_tiles(gram, n)
+    solve(gram, n, weights)
+    for column in range(len(solution)):
+        solution[column] = _inner(rated, column, weights, n)
 
 
 @compiled
@@ -97,30 +116,66 @@ def _solve_primal(
     targets: Float64Array,
     ridge: float,
     rated: Float64Array,
+    gram: Float64Array,
     solution: Float64Array,
 ) -> None:
     """p = (A'A + ridge I)^-1 A'r, A taken ``_ROWS`` ratings at a time: memory is bounded."""
-    gram = np.zeros((len(solution), len(solution)))
-    for start in range(0, len(items), len(rated)):
-        part = items[start : start + len(rated)]
-        _gather(design, part, rated)
-        gram += np.dot(rated[: len(part)].T, rated[: len(part)])
-        for at in range(len(part)):
-            for column in range(len(solution)):
-                solution[column] += targets[start + at] * rated[at, column]
-    _solve_ridged(gram, ridge, solution)
+    size = len(solution)
+    _start_gram(gram, size, ridge)
+    for start in range(0, len(items), _ROWS):
+        count = min(_ROWS, len(items) - start)
+        _gather(design, items, targets, start, count, rated, solution)
+        add_gram(gram, size, rated, count)
+    factorize_tiles(gram, size)
+    solve(gram, size, solution)
 
 
 @compiled
-def _gather(design: Float64Array, items: Int32Array, rated: Float64Array) -> None:
+def _start_gram(gram: Float64Array, size: int, ridge: float) -> None:
+    for row in range(size):
+        for column in range(padded(size)):
+            gram[row, column] = 0.0
+        gram[row, row] = ridge
+
+
+@compiled
+def _gather(
+    design: Float64Array,
+    items: Int32Array,
+    targets: Float64Array,
+    start: int,
+    count: int,
+    rated: Float64Array,
+    projection: Float64Array,
+) -> None:
+    """Copy the rated rows of the design to ``rated``, and add their sum, weighted, to A'r."""
+    for at in range(count):
+        item = items[start + at]
+        for column in range(len(projection)):
+            rated[at, column] = design[item, column]
+    whole = count // 4 * 4
+    for at in range(0, whole, 4):  # four at a time: fewer passes over the sums
+        p, q = targets[start + at], targets[start + at + 1]
+        r, s = targets[start + at + 2], targets[start + at + 3]
+        for column in range(len(projection)):
+            projection[column] += (p * rated[at, column] + q * rated[at + 1, column]) + (
+                r * rated[at + 2, column] + s * rated[at + 3, column]
+            )
+    for at in range(whole, count):
+        for column in range(len(projection)):
+            projection[column] += targets[start + at] * rated[at, column]
+
+
+@compiled
+def _gather_transposed(design: Float64Array, items: Int32Array, rated: Float64Array) -> None:
     for at in range(len(items)):
         for column in range(design.shape[1]):
-            rated[at, column] = design[items[at], column]
+            rated[column, at] = design[items[at], column]
 
 
-@compiled
-def _solve_ridged(gram: Float64Array, ridge: float, target: Float64Array) -> None:
-    for place in range(len(target)):
-        gram[place, place] += ridge
-    factorize(gram, len(target))
-    solve(gram, len(target), target)
+@compiled_sum
+def _inner(left: Float64Array, row: int, right: Float64Array, size: int) -> float:
+    total = 0.0
+    for at in range(size):
+        total += left[row, at] * right[at]
+    return total

@@ -60,6 +60,15 @@ def test_every_user_gets_a_full_list_of_unseen_items(
     assert np.isfinite(lists["score"]).all()
 
 
+def test_everyone_is_scored_by_a_model_of_some(
+    spark: SparkSession, sample: Path, tmp_path: Path
+) -> None:
+    done = run(spark, sample / "ratings.csv", tmp_path / "out", train={"max_users": 50})
+    assert done.manifest["training"]["n_users"] == 50
+    assert done.manifest["training"]["n_ratings"] < done.manifest["funnel"][-1]["rows"]
+    assert read_table(tmp_path / "out", "recommendations")["user_id"].nunique() == N_USERS
+
+
 def test_clusters_label_every_item(sample_night: SampleNight) -> None:
     output, manifest = sample_night.output, sample_night.manifest
     clusters = read_table(output, "item_clusters")

@@ -67,6 +67,25 @@ def test_rows_are_the_same_for_any_partitions_and_batches(
         assert rows == first_rows
 
 
+def test_training_on_a_sample_draws_the_same_users_everywhere(
+    spark: SparkSession, sample: Path
+) -> None:
+    few, again = (
+        collect_ratings(index(spark, sample, n).frame, N_ITEMS, max_users=40, seed=1)
+        for n in (1, 3)
+    )
+    assert few.shape == (40, N_ITEMS)
+    assert (few != again).nnz == 0
+    indexed = index(spark, sample, 2)
+    other = collect_ratings(indexed.frame, N_ITEMS, max_users=40, seed=2)
+    assert other.shape == few.shape
+    assert (few != other).nnz > 0
+    everyone = collect_ratings(indexed.frame, N_ITEMS)
+    assert {row.data.tobytes() for row in few} <= {row.data.tobytes() for row in everyone}
+    more_than_there_are = collect_ratings(indexed.frame, N_ITEMS, max_users=10_000)
+    assert (everyone != more_than_there_are).nnz == 0
+
+
 def test_lists_are_those_of_a_dense_float64_sort(spark: SparkSession, sample: Path) -> None:
     indexed = index(spark, sample, 2)
     model = make_model(N_ITEMS)

@@ -1,0 +1,103 @@
+"""What a night is said to need, and what is refused before it starts."""
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import make_config
+from nights import SampleNight
+from pyspark.sql import SparkSession
+
+from jobs.config import TrainConfig
+from jobs.errors import MachineError
+from jobs.nightly import plan_night, run_nightly
+from jobs.plan import MIB, InputSize, Limits, find_misfits, make_plan, read_limits
+
+SIZE = InputSize(ratings=20_000_000, users=200_000, items=20_000)
+ROOMY = Limits(64 * 1024 * MIB, 4096 * MIB, 2, None, "", None)
+
+
+def plan(size: InputSize = SIZE, **train: Any) -> Any:
+    return make_plan(size, TrainConfig.model_validate(train), 8)
+
+
+def test_a_workers_bound_knows_items_and_factors_alone() -> None:
+    bound = plan().worker
+    assert plan(replace(SIZE, ratings=10**10, users=10**9)).worker == bound
+    assert plan(max_users=10).worker == bound
+    assert plan(replace(SIZE, items=200_000)).worker > bound + 5 * 4 * 20 * 180_000
+    assert plan(nmf={"n_components": 640}).worker > bound + 5 * 4 * 620 * 20_000
+
+
+def test_a_sample_of_users_makes_training_smaller() -> None:
+    whole, sample = plan(), plan(max_users=20_000)
+    assert (whole.trained_ratings, sample.trained_ratings) == (20_000_000, 2_000_000)
+    assert sample.driver < whole.driver
+    assert sample.collected < whole.collected
+    assert plan(max_users=10**9) == whole
+
+
+def test_a_model_with_biases_has_room_for_them() -> None:
+    assert plan(model="mf", mf={"n_factors": 8}).broadcast == 20_000 * (4 * 10 + 16)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        (
+            replace(ROOMY, worker=200 * MIB, worker_setting="spark.executor.memoryOverhead"),
+            "20,000 items .* has 200 MiB: raise spark.executor.memoryOverhead",
+        ),
+        (
+            replace(ROOMY, max_result=100 * MIB),
+            "20,000,000 ratings .* spark.driver.maxResultSize is 100 MiB: .*train.max_users",
+        ),
+        (replace(ROOMY, machine=4200 * MIB), "which has 4,200 MiB: set train.max_users"),
+    ],
+)
+def test_what_cannot_fit_is_named_with_the_setting_to_change(limits: Limits, message: str) -> None:
+    assert list(find_misfits(plan(), ROOMY)) == []
+    [problem] = find_misfits(plan(), limits)
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(problem)
+
+
+def test_limits_are_those_of_the_session(spark: SparkSession) -> None:
+    limits = read_limits(spark)
+    assert limits.heap == 2048 * MIB
+    assert limits.local_workers == 2
+    assert limits.worker is None
+    assert limits.machine > limits.heap
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(
+    spark: SparkSession,
+    sample_night: SampleNight,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "out"
+    plan_night(spark, make_config(sample_night.data / "ratings.csv", output))
+    printed = capsys.readouterr().out
+    for text in ("4,000", "120", "90", "256 x 384", "broadcast", "Python worker", "MiB"):
+        assert text in printed
+    assert not output.exists()
+
+
+def test_a_night_that_cannot_fit_ends_before_training(
+    spark: SparkSession, sample_night: SampleNight, tmp_path: Path
+) -> None:
+    config = make_config(
+        sample_night.data / "ratings.csv",
+        tmp_path / "out",
+        train={"nmf": {"n_components": 100_000_000}},
+    )
+    for act in (
+        lambda: plan_night(spark, config),
+        lambda: run_nightly(spark, config, date(2026, 11, 21)),
+    ):
+        with pytest.raises(MachineError, match="lower the number of factors"):
+            act()
+    assert not (tmp_path / "out" / "current").exists()

@@ -1,0 +1,88 @@
+"""A scoring worker's own memory and time, in a process that does nothing else."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs.config import TrainConfig
+from jobs.plan import InputSize, make_plan
+
+ROOT = Path(__file__).parents[2]
+N_ITEMS, N_FACTORS, PER_USER = 120_000, 32, 50
+
+SCORE = """
+import json, resource, sys, time
+import numpy as np
+import pyarrow as pa
+from jobs.score import ScoringModel, score_batches
+from jobs.user_rows import cut_pieces, make_lists
+from recsys_core.nmf import NmfModel
+
+n_items, n_factors, n_users, per_user, one_user = map(int, sys.argv[1:])
+rng = np.random.default_rng(0)
+
+def make_batches():  # as Spark sends them: some thousand users at a time
+    for start in range(0, n_users, 2_000):
+        counts = np.full(2_000, per_user)
+        if start == 0 and one_user:
+            counts[1_000] = one_user
+        owner, piece, length = cut_pieces(counts)
+        items = np.concatenate([(7 * np.arange(n) + n) % n_items for n in counts])
+        yield pa.RecordBatch.from_pydict({
+            "user_id": pa.array(start + owner),
+            "piece": pa.array(piece, pa.int32()),
+            "item_index": make_lists(length, pa.array(items.astype(np.int32))),
+            "rating": make_lists(length, pa.array(np.ones(len(items), np.float32))),
+        })
+
+factors = rng.gamma(0.5, size=(n_items, n_factors)).astype(np.float32)
+shipped = ScoringModel(NmfModel(factors), pa.array(np.arange(n_items)))
+started, rows = time.perf_counter(), 0
+for batch in score_batches(make_batches(), shipped, 10):
+    rows += batch.num_rows
+print(json.dumps({
+    "rows": rows,
+    "seconds": time.perf_counter() - started,
+    "rss": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+}))
+"""
+
+
+def score(n_users: int, *, one_user: int = 0) -> dict[str, float]:
+    arguments = map(str, (N_ITEMS, N_FACTORS, n_users, PER_USER, one_user))
+    done = subprocess.run(
+        [sys.executable, "-c", SCORE, *arguments],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "OPENBLAS_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
+        },
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=True,
+    )
+    figures: dict[str, float] = json.loads(done.stdout)
+    assert figures["rows"] == 10 * n_users
+    return figures
+
+
+def test_a_workers_memory_grows_neither_with_users_nor_with_one_of_them() -> None:
+    few, many = score(2_000)["rss"], score(12_000)["rss"]
+    assert many < few + 20 * 2**20
+    # The user's own rows are held several times over: read, regrouped, as a matrix, and copied.
+    assert score(2_000, one_user=100_000)["rss"] < few + 30 * 2**20
+    config = TrainConfig.model_validate({"nmf": {"n_components": N_FACTORS}})
+    bound = make_plan(InputSize(10**6, 12_000, N_ITEMS), config, 2).worker
+    assert 0.3 * bound < many < bound
+
+
+@pytest.mark.long
+def test_time_grows_linearly_with_users() -> None:
+    few, many = (min(score(n)["seconds"] for _ in range(3)) for n in (4_000, 40_000))
+    assert many < 10.5 * few
