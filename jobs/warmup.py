@@ -45,26 +45,29 @@ def _build(archive: Path) -> None:
     """Make the archive under another name, and move it into place when it is whole."""
     try:
         archive.parent.mkdir(parents=True, exist_ok=True)
-        directory = tempfile.TemporaryDirectory(dir=archive.parent, prefix=".building-")
+        with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".building-") as directory:
+            _build_in(Path(directory), archive)
     except OSError as error:
         raise MachineError(
             f"{archive.parent}: cannot be written ({error.strerror}): "
             "set XDG_CACHE_HOME to a directory that can"
         ) from None
-    with directory as name:
-        made = Path(name) / "classes.jsa"
-        click.echo("building the archive of Spark's classes, by a night on a sample", err=True)
-        _run_night(Path(name), made)
-        if not made.is_file():
-            raise MachineError(
-                "this Java makes no class-data archive: take an OpenJDK build whose "
-                "`java -version` says 'sharing'"
-            )
-        checksum = Path(name) / "checksum"
-        checksum.write_text(_checksum(made))
-        # Between the two the checksum does not fit, and runs go without.
-        made.replace(archive)
-        checksum.replace(_checksum_file(archive))
+
+
+def _build_in(directory: Path, archive: Path) -> None:
+    click.echo("building the archive of Spark's classes, by a night on a sample", err=True)
+    made = directory / "classes.jsa"
+    _run_night(directory, made)
+    if not made.is_file():
+        raise MachineError(
+            "this Java makes no class-data archive: take an OpenJDK build whose "
+            "`java -version` says 'sharing'"
+        )
+    checksum = directory / "checksum"
+    checksum.write_text(_checksum(made))
+    # Between the two the checksum does not fit, and runs go without.
+    made.replace(archive)
+    checksum.replace(_checksum_file(archive))
 
 
 def _run_night(directory: Path, made: Path) -> None:

@@ -1,6 +1,7 @@
 """Gram matrices, Cholesky factorization and its triangular solves, compiled, for one user's system.
 
-A = U'U, U upper triangular. Every inner loop runs along a row, which is what vectorises.
+A = U'U, U upper triangular. Every inner loop runs along a row, which is what vectorises; where it
+does not start at zero its range is unsigned, as an index that might be negative would not.
 """
 
 from typing import Any
@@ -22,7 +23,7 @@ _LANES = 8
 _TILE_ROWS = 4
 """Rows of a matrix product summed at once. With two vectors to a row these are eight sums, as many
 as it takes to keep two multipliers of latency four busy."""
-_CHUNK = 32
+_CHUNK = 64
 """Rows whose products are summed over all tiles before the next: 64 columns of them fit L1."""
 
 
@@ -125,6 +126,15 @@ def padded(size: int) -> int:
 
 
 @compiled
+def start_gram(gram: Float64Array, size: int, ridge: float) -> None:
+    """Set what ``add_gram`` adds to: ``ridge`` times the identity, padding included."""
+    for row in range(padded(size)):
+        for column in range(np.uintp(row - row % _LANES), np.uintp(padded(size))):
+            gram[row, column] = 0.0
+        gram[row, row] = ridge
+
+
+@compiled
 def add_gram(gram: Float64Array, size: int, rows: Float64Array, count: int) -> None:
     """Add rows[:count]' rows[:count] to the upper triangle of gram[:size, :size].
 
@@ -173,7 +183,8 @@ def _add_tile(
 ) -> Any:
     """total[row + i, column + j] += factor * rows[start:stop, row + i] . rows[.., column + j]
 
-    for i < _TILE_ROWS and j < vectors * _LANES; ``vectors`` is a literal. Both arrays are contiguous float64 and hold the tile.
+    for i < _TILE_ROWS and j < vectors * _LANES; ``vectors`` is a literal. Both arrays are
+    contiguous float64 and hold the tile.
     """
     signature = types.void(
         total, types.intp, types.intp, rows, types.intp, types.intp, types.float64, vectors
@@ -181,7 +192,7 @@ def _add_tile(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         total, row, column, rows, start, stop, factor, _ = arguments
-        double, vector = ir.DoubleType(), ir.VectorType(ir.DoubleType(), _LANES)
+        vector = ir.VectorType(ir.DoubleType(), _LANES)
         everywhere = ir.Constant(ir.VectorType(ir.IntType(32), _LANES), [0] * _LANES)
         nothing = ir.Constant(vector, ir.Undefined)
 
@@ -215,9 +226,7 @@ def _add_tile(
         with cgutils.for_range_slice(
             builder, start, stop, ir.Constant(start.type, 1), start.type
         ) as (at, _):
-            left = [
-                spread(builder.load(rows_at(at, after(row, i)))) for i in range(_TILE_ROWS)
-            ]
+            left = [spread(builder.load(rows_at(at, after(row, i)))) for i in range(_TILE_ROWS)]
             right = {
                 j: builder.load(as_vector(rows_at(at, after(column, j))), align=8) for j in starts
             }

@@ -1,12 +1,17 @@
 """Functions compiled by numba, and the vector operations that numba has no name for.
 
-Machine code is kept where numba finds a place that can be written: beside the source, else in the
-user's cache directory; where there is none, a process compiles for itself, in a few seconds. Sums
-are left in source order except where ``compiled_sum`` allows vector lanes, so a result depends on
-its arguments and the kind of CPU, never on the neighbours of a row.
+Machine code is kept for the next process where there is a place for it; where there is none, a
+process compiles for itself, in a few seconds. Sums are left in source order except where
+``compiled_sum`` allows vector lanes, so a result depends on its arguments and the kind of CPU,
+never on the neighbours of a row.
 """
 
+import hashlib
+import os
+import tempfile
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -33,10 +38,45 @@ def compiled_sum(function: Function) -> Function:
 
 def _compile(function: Function, fastmath: set[str]) -> Function:
     options = {"error_model": "numpy", "fastmath": fastmath}
+    directory = _find_code_directory()
+    if directory is None:
+        return cast(Function, numba.njit(**options)(function))
+    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, directory
     try:
         return cast(Function, numba.njit(cache=True, **options)(function))
-    except RuntimeError:  # numba found no directory it may write its cache to
-        return cast(Function, numba.njit(**options)(function))
+    finally:
+        numba.config.CACHE_DIR = before
+
+
+@cache
+def _find_code_directory() -> str | None:
+    """Where the code of exactly these sources is kept; None where there is no such place.
+
+    numba looks for changes only in a function's own file, but compiles what it calls into it: so
+    the directory is named by all sources of the package.
+    """
+    package = Path(__file__).parent
+    if not package.is_dir():  # imported from a zip, under another name each time
+        return None
+    digest = hashlib.sha256()
+    for source in sorted(package.glob("*.py")):
+        digest.update(source.read_bytes())
+    name = f"compiled-{digest.hexdigest()[:16]}"
+    given = [Path(numba.config.CACHE_DIR)] if numba.config.CACHE_DIR else []
+    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    for parent in (*given, package / "__pycache__", user_cache / "recsys-nightly"):
+        if _can_write(parent / name):
+            return str(parent / name)
+    return None
+
+
+def _can_write(directory: Path) -> bool:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=directory).close()
+    except OSError:
+        return False
+    return True
 
 
 # Written out as LLVM's vector types, since LLVM does not vectorise the loops that would say the

@@ -55,11 +55,13 @@ class MfModel(FactorModel):
         return self.vectors
 
     @cached_property
-    def _design(self) -> Float64Array:
-        """Float64 [n_items, n_factors (+ 1)]: what the user's unknowns are multiplied with."""
-        if self.item_bias is None:
-            return self.vectors.astype(np.float64)
-        return np.column_stack([self.vectors, np.ones(len(self.vectors))]).astype(np.float64)
+    def _design(self) -> Float32Array:
+        """Float32 [n_items, n_factors (+ 1)]: what the user's unknowns are multiplied with."""
+        columns = self.vectors
+        if self.item_bias is not None:
+            columns = np.column_stack([self.vectors, np.ones(len(self.vectors))])
+        # The compiled function knows arrays that can be written.
+        return np.require(columns, np.float32, ["C", "W"])
 
     def fold_in(self, ratings: Csr) -> Float32Array:
         """(Q_o'Q_o + lambda n_o I) p = Q_o'(r - mu - b_o), the user's bias being p's last entry."""
