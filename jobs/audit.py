@@ -1,17 +1,21 @@
 """Read a staged run back and hold it to what it promises, before anyone else can read it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.errors import AuditError
 from jobs.schemas import ITEM_ID, ITEM_INDEX, USER_ID
-from recsys_core.arrays import IdArray
+from jobs.user_rows import make_lists, whole_users
+from recsys_core.arrays import BoolArray, IdArray, Int32Array, Int64Array
 
-_SUMMED = ("rows", "bad_scores", "unknown")
+_COUNTS = ("rows", "bad_scores", "unknown", "gaps", "repeats", "rising")
+"""Of a list; the last three are 0 or 1."""
 
 
 @dataclass(frozen=True)
@@ -107,38 +111,64 @@ def _inspect(written: DataFrame, ratings: DataFrame) -> dict[str, int]:
     """What was written, list by list."""
     lists = _gather_lists(written).persist()
     try:
-        seen = _count_seen(
-            lists.select(USER_ID, F.col(f"list.{ITEM_INDEX}").alias("items")), ratings
-        )
-        return {**_count_faults(lists), "seen": seen}
+        row = lists.agg(
+            F.count("*").alias("users"),
+            *(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in _COUNTS),
+        ).collect()[0]
+        found = {name: int(row[name]) for name in row.asDict()}
+        return {**found, "seen": _count_seen(lists, ratings)}
     finally:
         lists.unpersist()
 
 
 def _gather_lists(written: DataFrame) -> DataFrame:
-    """One row for each user's list."""
-    finite = F.col("score").isNotNull() & ~F.isnan("score") & (F.abs("score") < float("inf"))
-    return written.groupBy(USER_ID).agg(
-        F.sort_array(F.collect_list(F.struct("rank", "score", ITEM_INDEX))).alias("list"),
-        F.count("*").alias("rows"),
-        F.count(F.when(~finite, True)).alias("bad_scores"),
-        F.count(F.when(F.col(ITEM_INDEX).isNull(), True)).alias("unknown"),
+    """One row for each user's list: user_id, items (array of item_index), ``_COUNTS``."""
+    arranged = (
+        written.select(USER_ID, "rank", "score", ITEM_INDEX)
+        .repartition(USER_ID)
+        .sortWithinPartitions(USER_ID, "rank")
     )
+    user_type = written.schema[USER_ID].dataType.simpleString()
+    counts = ", ".join(f"{name} int" for name in _COUNTS)
+    return arranged.mapInArrow(_check_lists, f"{USER_ID} {user_type}, items array<int>, {counts}")
 
 
-def _count_faults(lists: DataFrame) -> dict[str, int]:
-    ranks, scores, items = (F.col(f"list.{name}") for name in ("rank", "score", ITEM_INDEX))
-    gaps = ranks != F.sequence(F.lit(1), F.col("rows").cast("int"))
-    repeats = F.size(F.array_distinct(items)) != F.col("rows")
-    rising = scores != F.sort_array(scores, asc=False)
-    row = lists.agg(
-        F.count("*").alias("users"),
-        *(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in _SUMMED),
-        F.count(F.when(gaps, True)).alias("gaps"),
-        F.count(F.when(repeats, True)).alias("repeats"),
-        F.count(F.when(rising, True)).alias("rising"),
-    ).collect()[0]
-    return {name: int(row[name]) for name in row.asDict()}
+def _check_lists(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for block in whole_users(batches):
+        encoded = block.column(USER_ID).dictionary_encode(null_encoding="encode")
+        user, n_users = encoded.indices.to_numpy(), len(encoded.dictionary)
+        rank = block.column("rank").fill_null(0).to_numpy()
+        score = block.column("score").fill_null(np.nan).to_numpy()
+        item = block.column(ITEM_INDEX).fill_null(-1).to_numpy()
+        rows = np.bincount(user, minlength=n_users)
+        starts = np.cumsum(rows) - rows
+        same_user = user[1:] == user[:-1]
+        order = np.lexsort((item, user))
+        again = same_user & (item[order][1:] == item[order][:-1])  # by user, so runs are the same
+
+        counts = {
+            "rows": rows,
+            "bad_scores": _count_by(user, ~np.isfinite(score), n_users),
+            "unknown": _count_by(user, item < 0, n_users),
+        }
+        faults = {
+            "gaps": rank != np.arange(len(user)) - starts[user] + 1,
+            "repeats": np.append(again, False),
+            "rising": np.append(same_user & (score[1:] > score[:-1]), False),
+        }
+        for name, found in faults.items():
+            counts[name] = np.minimum(_count_by(user, found, n_users), 1)
+        yield pa.RecordBatch.from_pydict(
+            {
+                USER_ID: encoded.dictionary,
+                "items": make_lists(rows, pa.array(item)),
+                **{name: pa.array(counts[name], pa.int32()) for name in _COUNTS},
+            }
+        )
+
+
+def _count_by(user: Int32Array, found: BoolArray, n_users: int) -> Int64Array:
+    return np.bincount(user[found], minlength=n_users)
 
 
 def _count_seen(lists: DataFrame, ratings: DataFrame) -> int:
