@@ -28,11 +28,11 @@ from jobs.schemas import (
 from jobs.user_rows import make_lists, to_matrix, whole_users
 from recsys_core.arrays import IdArray
 from recsys_core.factor_model import FactorModel
-from recsys_core.top_k import TopKScorer
+from recsys_core.top_k import USERS_PER_BLOCK, TopKScorer
 
 _COLUMNS = (USER_ID, PIECE_NUMBER, ITEM_INDEX, RATING)
 _SOURCE_MODEL = "model"
-_USERS_AT_ONCE = 4_096
+_USERS_AT_ONCE = 12 * USERS_PER_BLOCK
 
 
 @dataclass(frozen=True)

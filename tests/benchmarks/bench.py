@@ -39,9 +39,9 @@ BENCHMARKS: dict[str, Callable[[int], Comparison]] = {
     "topk_vs_torch_topk": against(top_k_peers.torch_topk),
     "topk_vs_faiss": against(top_k_peers.faiss_knn),
     "topk100_vs_matmul": against(top_k_peers.matrix_product, k=100),
-    "topk_3706_vs_matmul": against(top_k_peers.matrix_product, n_items=3_706, n_users=8_192),
+    "topk_3706_vs_matmul": against(top_k_peers.matrix_product, n_items=3_706, n_users=9_216),
     "topk_100000x128_vs_matmul": against(
-        top_k_peers.matrix_product, n_items=100_000, n_factors=128, n_users=1_024
+        top_k_peers.matrix_product, n_items=100_000, n_factors=128, n_users=1_152
     ),
     "nmf_fold_in_vs_sklearn": fold_in.vs_sklearn,
     "fold_in_vs_topk": fold_in.nmf_vs_top_k,

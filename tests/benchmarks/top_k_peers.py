@@ -66,7 +66,7 @@ def against(
     n_items: int = 26_744,
     n_factors: int = 64,
     k: int = 10,
-    n_users: int = 2_048,
+    n_users: int = 2_304,
 ) -> Callable[[int], Comparison]:
     """A benchmark of our kernel against ``peer``, which prepares itself for a problem."""
 

@@ -88,7 +88,7 @@ def set_sizes(**sizes: object) -> Iterator[None]:
 @pytest.mark.parametrize("k", [1, 10, 200])
 @pytest.mark.parametrize(
     ("n_users", "n_items"),
-    [(1, 1), (2, 150), (255, 639), (256, 640), (257, 641), (3, 5000), (513, 300)],
+    [(1, 1), (2, 150), (383, 639), (384, 640), (385, 641), (3, 5000), (769, 300)],
 )
 def test_lists_are_exact_at_the_borders_of_blocks(
     draw: Draw, n_users: int, n_items: int, k: int
