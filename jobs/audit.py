@@ -32,7 +32,7 @@ class RecommendationsAudit:
 
 
 def audit_recommendations(
-    written: DataFrame, ratings: DataFrame, item_ids: IdArray, *, k: int
+    written: DataFrame, ratings: DataFrame, item_ids: IdArray, *, k: int, n_partitions: int
 ) -> RecommendationsAudit:
     """Check the recommendations read back from storage against the ratings they were made from.
 
@@ -40,13 +40,14 @@ def audit_recommendations(
         written: the staged table.
         ratings: ``IndexedRatings.frame``.
         item_ids: item_index -> item_id.
+        n_partitions: what the lists are split into to be looked at.
 
     Raises:
         AuditError: an unknown, repeated or seen item, a gap or repetition in ranks, a score that is
             not finite or rises within a list, or a user with another number of rows than promised.
     """
     expected = _expect(ratings, k, len(item_ids))
-    found = _inspect(_with_item_index(written, item_ids), ratings)
+    found = _inspect(_with_item_index(written, item_ids), ratings, n_partitions)
     problems = {
         "rows of an item that is not in the index": found["unknown"],
         "users whose ranks are not 1..n": found["gaps"],
@@ -107,9 +108,9 @@ def _with_item_index(written: DataFrame, item_ids: IdArray) -> DataFrame:
     return written.join(F.broadcast(known), ITEM_ID, how="left")
 
 
-def _inspect(written: DataFrame, ratings: DataFrame) -> dict[str, int]:
+def _inspect(written: DataFrame, ratings: DataFrame, n_partitions: int) -> dict[str, int]:
     """What was written, list by list."""
-    lists = _gather_lists(written).persist()
+    lists = _gather_lists(written, n_partitions).persist()
     try:
         row = lists.agg(
             F.count("*").alias("users"),
@@ -121,11 +122,11 @@ def _inspect(written: DataFrame, ratings: DataFrame) -> dict[str, int]:
         lists.unpersist()
 
 
-def _gather_lists(written: DataFrame) -> DataFrame:
+def _gather_lists(written: DataFrame, n_partitions: int) -> DataFrame:
     """One row for each user's list: user_id, items (array of item_index), ``_COUNTS``."""
     arranged = (
         written.select(USER_ID, "rank", "score", ITEM_INDEX)
-        .repartition(USER_ID)
+        .repartition(n_partitions, USER_ID)  # Spark's 200 would be 200 starts of Python
         .sortWithinPartitions(USER_ID, "rank")
     )
     user_type = written.schema[USER_ID].dataType.simpleString()

@@ -125,7 +125,13 @@ def _run_stages(spark: SparkSession, config: Config, staged: StagedRun) -> Publi
             staged.write_local_table(spark, table, rows, item_id_type)
     with clock.stage("audit"):
         written = spark.read.parquet(staged.table_uri(RECOMMENDATIONS))
-        audit = audit_recommendations(written, indexed.frame, catalog.item_ids, k=config.score.k)
+        audit = audit_recommendations(
+            written,
+            indexed.frame,
+            catalog.item_ids,
+            k=config.score.k,
+            n_partitions=n_partitions,
+        )
         n_rows = {table: len(rows) for table, rows in item_tables.items()}
         if config.publish.factors:
             n_rows[USER_FACTORS] = clean.funnel[-1].users

@@ -20,7 +20,7 @@ def ratings(spark: SparkSession) -> DataFrame:
 
 
 def test_a_good_run_is_counted(spark: SparkSession) -> None:
-    audit = audit_recommendations(lists(spark, GOOD), ratings(spark), ITEM_IDS, k=2)
+    audit = audit_recommendations(lists(spark, GOOD), ratings(spark), ITEM_IDS, k=2, n_partitions=2)
     assert audit.rows == 4
     assert audit.users == 2
     assert audit.users_without_list == 1  # user 3 has rated everything
@@ -48,7 +48,7 @@ def test_a_good_run_is_counted(spark: SparkSession) -> None:
 )
 def test_each_broken_promise_is_found(spark: SparkSession, rows: list[Row], problem: str) -> None:
     with pytest.raises(AuditError, match=problem):
-        audit_recommendations(lists(spark, rows), ratings(spark), ITEM_IDS, k=2)
+        audit_recommendations(lists(spark, rows), ratings(spark), ITEM_IDS, k=2, n_partitions=2)
 
 
 def test_a_table_with_other_rows_is_refused(spark: SparkSession) -> None:
