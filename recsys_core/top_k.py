@@ -15,7 +15,14 @@ import numpy as np
 
 from recsys_core.arrays import Csr, Float32Array, Float64Array, Int32Array, Int64Array
 from recsys_core.compiled import LANES
-from recsys_core.top_k_kernels import collect, finish, group_seen, mask_seen, take_lowest_unseen
+from recsys_core.top_k_kernels import (
+    UserBlock,
+    collect,
+    finish,
+    group_seen,
+    mask_seen,
+    take_lowest_unseen,
+)
 
 USERS_PER_BLOCK = 384
 _WIDTHS = range(384, 641, LANES)
@@ -134,9 +141,22 @@ class TopKScorer:
         buffers.users[:n_users] = factors
         buffers.users[n_users:] = 0.0
         norms = np.sqrt(np.einsum("ij,ij->i", factors, factors, dtype=np.float64))
-        slack = self._rounding_slack(norms)
-        # All items tie for a user without taste: answered apart, as every item is a candidate.
-        threshold = np.where(norms == 0, np.float32(np.inf), _LOWEST)
+        users = UserBlock(
+            k=self.k,
+            users=buffers.users,
+            factors=self._factors,
+            item_at=self._item_at,
+            norm=norms,
+            slack=self._rounding_slack(norms),
+            # All items tie for a user without taste: answered apart, as all are candidates.
+            threshold=np.where(norms == 0, np.float32(np.inf), _LOWEST),
+            n_found=count,
+            capacity=buffers.capacity,
+            rough=buffers.rough,
+            position=buffers.position,
+            work=buffers.work,
+            wide=buffers.wide,
+        )
         row, column, ends = self._group_seen(indptr, items)
         buffers.rough.fill(-np.inf)
         for block, largest in enumerate(self._largest_norms):
@@ -145,43 +165,10 @@ class TopKScorer:
             buffers.scores[:, self.n_items - first :] = -np.inf
             part = slice(ends[block - 1] if block else 0, ends[block])
             mask_seen(buffers.scores, row[part], column[part])
-            n_open = collect(
-                buffers.scores.ravel(),
-                self._width,
-                first,
-                largest * (1 + 1e-6),  # of the norms' own rounding
-                self.k,
-                norms,
-                slack,
-                threshold,
-                buffers.users,
-                self._factors,
-                self._item_at,
-                count,
-                buffers.capacity,
-                buffers.rough,
-                buffers.position,
-                buffers.work,
-                buffers.wide,
-            )
-            if n_open == 0:
+            bound = largest * (1 + 1e-6)  # of the norms' own rounding
+            if not collect(users, buffers.scores.ravel(), self._width, first, bound):
                 break
-        finish(
-            self.k,
-            slack,
-            threshold,
-            buffers.users,
-            self._factors,
-            self._item_at,
-            count,
-            buffers.capacity,
-            buffers.rough,
-            buffers.position,
-            buffers.work,
-            buffers.wide,
-            item_index,
-            score,
-        )
+        finish(users, item_index, score)
         for user in np.flatnonzero(norms == 0).tolist():
             seen = items[indptr[user] : indptr[user + 1]]
             count[user] = take_lowest_unseen(seen, self._is_seen, item_index[user], score[user])

@@ -5,7 +5,7 @@ list. The row is filled until it is full, and then cut back to what can still be
 Unused entries of ``rough`` are -inf, so that whole groups of LANES can be compared.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,24 @@ from recsys_core.compiled import (
 
 _GAPS = (3548, 1577, 701, 301, 132, 57, 23, 10, 4, 1)
 """Steps of Shell's sort: Ciura, FCT 2001, then by a factor of 2.25."""
+
+
+class UserBlock(NamedTuple):
+    """A block of users, the items, and what has been found so far: arrays of the kernels."""
+
+    k: int
+    users: Float32Array  # [>= n_users, n_columns]
+    factors: Float32Array  # [n_items, n_columns], by position
+    item_at: Int32Array  # [n_items]: position -> item_index
+    norm: Float64Array  # [n_users] of the users' factors
+    slack: Float64Array  # [n_users]: twice the bound on a rough score's error
+    threshold: Float32Array  # [n_users]: below it nothing is a candidate; rises
+    n_found: Int64Array  # [n_users] candidates so far; in the end the length of each list
+    capacity: int  # candidates that a user may have, a multiple of LANES
+    rough: Float32Array  # [>= n_users * capacity]: their scores
+    position: Int32Array  # [>= n_users * capacity]: where they stand
+    work: Float64Array  # [capacity] scratch: a user's scores in float64
+    wide: Float64Array  # [n_columns] scratch: a user's factors in float64
 
 
 @compiled
@@ -72,77 +90,41 @@ def mask_seen(scores: Float32Array, row: Int32Array, column: Int32Array) -> None
 
 @compiled
 def collect(
-    scores: Float32Array,
-    width: int,
-    first_position: int,
-    largest: float,
-    k: int,
-    norm: Float64Array,
-    slack: Float64Array,
-    threshold: Float32Array,
-    users: Float32Array,
-    factors: Float32Array,
-    item_at: Int32Array,
-    count: Int64Array,
-    capacity: int,
-    rough: Float32Array,
-    position: Int32Array,
-    work: Float64Array,
-    wide: Float64Array,
+    block: UserBlock, scores: Float32Array, width: int, first_position: int, largest: float
 ) -> int:
-    """Add to each user's candidates the scores of one block that reach the user's threshold.
+    """Add to each user's candidates the scores of some items that reach the user's threshold.
 
     Args:
         scores: [>= n_users * width] of the items from ``first_position``, row by row; width is a
             multiple of LANES.
-        largest: norm of the block's first item, which no other exceeds.
-        norm: [n_users] of the users' factors.
-        slack: [n_users]; twice the bound on a rough score's error.
-        threshold: [n_users]; raised in place as better items are found.
-        count: [n_users]; how many candidates a user has, changed in place.
-        rough, position: [>= n_users * capacity]; the candidates, changed in place.
-        work, wide: [capacity] and [n_columns] scratch.
+        largest: norm of the first of these items, which no other exceeds.
 
     Returns:
-        How many users could have found something: at 0, no further block need be looked at.
+        How many users could have found something: at 0, no further items need be looked at.
     """
     n_open = 0
-    for user in range(len(count)):
-        limit = threshold[user]
-        if norm[user] * largest < limit:
+    for user in range(len(block.n_found)):
+        limit = block.threshold[user]
+        if block.norm[user] * largest < limit:
             continue
         n_open += 1
-        row, first = user * width, user * capacity
-        n = first + count[user]
-        if first_position == 0 and k <= LANES // 2:
-            limit = _first_limit(scores, row, width, k, slack[user], limit)
+        row, first = user * width, user * block.capacity
+        n = first + block.n_found[user]
+        if first_position == 0 and block.k <= LANES // 2:
+            limit = _first_limit(scores, row, width, block.k, block.slack[user], limit)
         for start in range(row, row + width, LANES):
             bits = reaching(scores, start, limit)
             while bits != np.uint64(0):
                 at = start + lowest_bit(bits)
                 bits &= bits - np.uint64(1)
-                rough[n] = scores[at]
-                position[n] = first_position + at - row
+                block.rough[n] = scores[at]
+                block.position[n] = first_position + at - row
                 n += 1
-                if n == first + capacity:
-                    kept, limit = _cut_back(
-                        rough,
-                        position,
-                        first,
-                        capacity,
-                        k,
-                        slack[user],
-                        limit,
-                        user,
-                        users,
-                        factors,
-                        item_at,
-                        work,
-                        wide,
-                    )
+                if n == first + block.capacity:
+                    kept, limit = _cut_back(block, user, limit)
                     n = first + kept
-        count[user] = n - first
-        threshold[user] = limit
+        block.n_found[user] = n - first
+        block.threshold[user] = limit
     return n_open
 
 
@@ -161,30 +143,18 @@ def _first_limit(
 
 
 @compiled
-def _cut_back(
-    rough: Float32Array,
-    position: Int32Array,
-    first: int,
-    capacity: int,
-    k: int,
-    slack: float,
-    limit: Float32,
-    user: int,
-    users: Float32Array,
-    factors: Float32Array,
-    item_at: Int32Array,
-    work: Float64Array,
-    wide: Float64Array,
-) -> tuple[int, Float32]:
+def _cut_back(block: UserBlock, user: int, limit: Float32) -> tuple[int, Float32]:
     """Keep what can be among the k best; the number kept and the new threshold."""
-    kth = kth_largest(rough, first, capacity, k, limit, k + k // 4)
-    limit = max(limit, np.float32(kth - slack))
-    n = _keep_reaching(rough, position, first, capacity, limit)
-    if 4 * n > 3 * capacity:  # near ties, which only the exact scores can part
-        rank_exactly(user, users, factors, item_at, position, first, n, work, wide)
+    k, first = block.k, user * block.capacity
+    kth = kth_largest(block.rough, first, block.capacity, k, limit, k + k // 4)
+    limit = max(limit, np.float32(kth - block.slack[user]))
+    n = _keep_reaching(block, user, limit)
+    if 4 * n > 3 * block.capacity:  # near ties, which only the exact scores can part
+        _rank_exactly(block, user, n)
         for place in range(n):
-            rough[first + place] = np.float32(work[place]) if place < k else -np.inf
-        limit = max(limit, np.float32(rough[first + k - 1] - slack))
+            exact = np.float32(block.work[place])
+            block.rough[first + place] = exact if place < k else np.float32(-np.inf)
+        limit = max(limit, np.float32(block.rough[first + k - 1] - block.slack[user]))
         n = k
     return n, limit
 
@@ -232,56 +202,45 @@ def _from_key(key: Any) -> Float32:
 
 
 @compiled
-def _keep_reaching(
-    rough: Float32Array, position: Int32Array, first: int, capacity: int, limit: Float32
-) -> int:
+def _keep_reaching(block: UserBlock, user: int, limit: Float32) -> int:
     """Move the candidates that reach ``limit`` to the front; their number."""
+    first = user * block.capacity
     kept = first
-    for start in range(first, first + capacity, LANES):
-        bits = reaching(rough, start, limit)
+    for start in range(first, first + block.capacity, LANES):
+        bits = reaching(block.rough, start, limit)
         while bits != np.uint64(0):
             place = start + lowest_bit(bits)
             bits &= bits - np.uint64(1)
-            rough[kept], position[kept] = rough[place], position[place]
+            block.rough[kept] = block.rough[place]
+            block.position[kept] = block.position[place]
             kept += 1
-    for place in range(kept, first + capacity):
-        rough[place] = -np.inf
+    for place in range(kept, first + block.capacity):
+        block.rough[place] = -np.inf
     return kept - first
 
 
 @compiled
-def rank_exactly(
-    user: int,
-    users: Float32Array,
-    factors: Float32Array,
-    item_at: Int32Array,
-    position: Int32Array,
-    first: int,
-    n: int,
-    work: Float64Array,
-    wide: Float64Array,
-) -> None:
-    """Sort n candidates from ``first`` by float64 score, then item index.
-
-    Args:
-        work: its first n entries become the scores.
-        wide: [n_columns] scratch, for the user in float64.
-    """
-    for column in range(len(wide)):
-        wide[column] = users[user, column]
+def _rank_exactly(block: UserBlock, user: int, n: int) -> None:
+    """Sort the first n candidates by float64 score, then item index; ``work`` holds the scores."""
+    score, position, first = block.work, block.position, user * block.capacity
+    for column in range(len(block.wide)):
+        block.wide[column] = block.users[user, column]
     for place in range(n):
-        work[place] = _inner_product(wide, factors, position[first + place])
+        score[place] = _inner_product(block.wide, block.factors, position[first + place])
     for gap in _GAPS:
         for place in range(gap, n):
-            score, held = work[place], position[first + place]
+            held, held_position = score[place], position[first + place]
             at = place
             while at >= gap and (
-                work[at - gap] < score
-                or (work[at - gap] == score and item_at[position[first + at - gap]] > item_at[held])
+                score[at - gap] < held
+                or (
+                    score[at - gap] == held
+                    and block.item_at[position[first + at - gap]] > block.item_at[held_position]
+                )
             ):
-                work[at], position[first + at] = work[at - gap], position[first + at - gap]
+                score[at], position[first + at] = score[at - gap], position[first + at - gap]
                 at -= gap
-            work[at], position[first + at] = score, held
+            score[at], position[first + at] = held, held_position
 
 
 @compiled_sum
@@ -293,39 +252,22 @@ def _inner_product(wide: Float64Array, factors: Float32Array, row: int) -> float
 
 
 @compiled
-def finish(
-    k: int,
-    slack: Float64Array,
-    threshold: Float32Array,
-    users: Float32Array,
-    factors: Float32Array,
-    item_at: Int32Array,
-    count: Int64Array,
-    capacity: int,
-    rough: Float32Array,
-    position: Int32Array,
-    work: Float64Array,
-    wide: Float64Array,
-    item_index: Int32Array,
-    score: Float32Array,
-) -> None:
+def finish(block: UserBlock, item_index: Int32Array, score: Float32Array) -> None:
     """Turn each user's candidates into the list.
 
     Args:
-        count: [n_users] candidates; becomes the length of each list.
         item_index, score: [n_users, k]; filled from the left.
     """
-    for user in range(len(count)):
-        n, first = count[user], user * capacity
+    for user in range(len(block.n_found)):
+        n, first, k = block.n_found[user], user * block.capacity, block.k
         if n > k:
-            kth = kth_largest(rough, first, capacity, k, threshold[user], k)
-            limit = np.float32(kth - slack[user])
-            n = _keep_reaching(rough, position, first, capacity, limit)
-        rank_exactly(user, users, factors, item_at, position, first, n, work, wide)
-        count[user] = min(n, k)
-        for place in range(count[user]):
-            item_index[user, place] = item_at[position[first + place]]
-            score[user, place] = np.float32(work[place])
+            kth = kth_largest(block.rough, first, block.capacity, k, block.threshold[user], k)
+            n = _keep_reaching(block, user, np.float32(kth - block.slack[user]))
+        _rank_exactly(block, user, n)
+        block.n_found[user] = min(n, k)
+        for place in range(min(n, k)):
+            item_index[user, place] = block.item_at[block.position[first + place]]
+            score[user, place] = np.float32(block.work[place])
 
 
 @compiled
