@@ -38,6 +38,7 @@ from jobs.schemas import (
     REASON,
     TIMESTAMP,
     USER_ID,
+    id_type_name,
 )
 from jobs.user_rows import cut_pieces, make_lists, number_users, whole_users
 from recsys_core.arrays import BoolArray, Float64Array, Int32Array, Int64Array
@@ -298,10 +299,9 @@ def _keep_ratings(account: DataFrame, items: pd.DataFrame, config: CleanConfig) 
     rated = items[items["rating_count"] > 0]
     stage = rated[_STAGE].to_numpy(dtype=np.int32)
     index = np.cumsum(stage == 2, dtype=np.int32) - 1
-    id_type = pa.string() if _has_string_ids(account) else pa.int64()
-    rules = _ItemRules(
-        pa.array(rated[ITEM_ID].tolist(), id_type), stage, index, config.min_user_ratings
-    )
+    has_names = id_type_name(account.schema[ITEM_ID].dataType) == "string"
+    item_id = pa.array(rated[ITEM_ID].tolist(), pa.string() if has_names else pa.int64())
+    rules = _ItemRules(item_id, stage, index, config.min_user_ratings)
     broadcast: Broadcast[_ItemRules] = account.sparkSession.sparkContext.broadcast(rules)
 
     def keep_partition(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -315,10 +315,6 @@ def _keep_ratings(account: DataFrame, items: pd.DataFrame, config: CleanConfig) 
     )
     users = account.where(~_is_refusal()).select(USER_ID, PIECE_NUMBER, _ITEMS, _RATINGS)
     return users.mapInArrow(keep_partition, schema)
-
-
-def _has_string_ids(account: DataFrame) -> bool:
-    return account.schema[ITEM_ID].dataType.simpleString() == "string"
 
 
 def _keep_block(rows: pa.RecordBatch, rules: _ItemRules) -> pa.RecordBatch:

@@ -43,7 +43,7 @@ def whole_users(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             yield block.slice(0, start)
         pending = [block.slice(start)]  # its user may go on in the next batch
         n_pending = count_ratings(pending[0])
-    if pending:
+    if n_pending:
         yield _concatenate(pending)
 
 

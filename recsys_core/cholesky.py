@@ -28,16 +28,18 @@ _CHUNK = 64
 
 
 @compiled
-def factorize(matrix: Float64Array, size: int) -> int:
+def _invert_root(value: float, pivot: float) -> float:
+    """What a row is scaled by: 0 where its column depends on those before it."""
+    return 0.0 if value <= DEPENDENT * pivot else 1.0 / np.sqrt(value)
+
+
+@compiled
+def factorize(matrix: Float64Array, size: int) -> None:
     """Replace the upper triangle of matrix[:size, :size] by U.
 
     A column that depends on those before it gets a zero row in U, and ``solve`` gives it the value
     0: a solution of a system that has many.
-
-    Returns:
-        How many columns are dependent.
     """
-    dependent = 0
     for k in range(size):
         pivot = matrix[k, k]
         # Row k less what the rows above account for, four at a time: the loops are so short that
@@ -57,14 +59,9 @@ def factorize(matrix: Float64Array, size: int) -> int:
             factor = matrix[above, k]
             for column in range(k, size):
                 matrix[k, column] -= factor * matrix[above, column]
-        if matrix[k, k] <= DEPENDENT * pivot:
-            scale = 0.0
-            dependent += 1
-        else:
-            scale = 1.0 / np.sqrt(matrix[k, k])
+        scale = _invert_root(matrix[k, k], pivot)
         for column in range(k, size):
             matrix[k, column] *= scale
-    return dependent
 
 
 @compiled
@@ -112,11 +109,6 @@ def _finish_tile_rows(
         s = (matrix[d, column] - (ad * p + bd * q + cd * r)) * scale_d
         matrix[a, column], matrix[b, column] = p, q
         matrix[c, column], matrix[d, column] = r, s
-
-
-@compiled
-def _invert_root(value: float, pivot: float) -> float:
-    return 0.0 if value <= DEPENDENT * pivot else 1.0 / np.sqrt(value)
 
 
 @compiled

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from recsys_core.arrays import Csr, Float32Array, Float64Array
+from recsys_core.csr import split_csr
 from recsys_core.errors import DeviceError
 from recsys_core.factor_model import Device, FactorModel, OnEpoch, TrainedModel, require_finite
-from recsys_core.projection import split_csr
 from recsys_core.ridge import solve_ridge
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ import numpy as np
 
 from recsys_core.arrays import Csr, Float32Array, Float64Array, Int32Array, Int64Array
 from recsys_core.compiled import compiled
+from recsys_core.csr import split_csr
 
 
 def project(ratings: Csr, factors: Float32Array) -> Float64Array:
@@ -20,15 +21,6 @@ def project(ratings: Csr, factors: Float32Array) -> Float64Array:
     sums = np.zeros((ratings.shape[0], factors.shape[1]))
     _project(*split_csr(ratings), np.require(factors, np.float32, ["C", "W"]), sums)
     return sums
-
-
-def split_csr(ratings: Csr) -> tuple[Int64Array, Int32Array, Float32Array]:
-    """indptr, indices and data in the one type of each that compiled functions know."""
-    return (
-        ratings.indptr.astype(np.int64),
-        np.require(ratings.indices, np.int32, ["C", "W"]),
-        np.require(ratings.data, np.float32, ["C", "W"]),
-    )
 
 
 @compiled

@@ -15,6 +15,7 @@ import numpy as np
 
 from recsys_core.arrays import Csr, Float32Array, Float64Array, Int32Array, Int64Array
 from recsys_core.compiled import LANES
+from recsys_core.csr import split_pattern
 from recsys_core.top_k_kernels import (
     UserBlock,
     collect,
@@ -110,9 +111,7 @@ class TopKScorer:
         if not largest * self._largest_norms[0] < np.finfo(np.float32).max / 4:
             raise ValueError("user_factors must be finite and their scores within float32")
         n_users = len(user_factors)
-        indptr = seen.indptr.astype(np.int64)
-        # The compiled functions know one type of array each: int32, and one that can be written.
-        items = np.require(seen.indices, np.int32, ["C", "W"])
+        indptr, items = split_pattern(seen)
         counts = np.zeros(n_users, dtype=np.int64)
         item_index = np.empty((n_users, self.k), dtype=np.int32)
         score = np.empty((n_users, self.k), dtype=np.float32)

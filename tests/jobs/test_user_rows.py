@@ -100,6 +100,14 @@ def test_no_row_holds_more_than_a_piece(count: int) -> None:
     assert length[owner != 1].tolist() == [3, 0]
 
 
+def test_rows_without_a_user_alone_end_without_an_empty_block(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(user_rows, "_ENOUGH", 4)
+    rows = pa.RecordBatch.from_pydict({"user_id": pa.nulls(9, pa.int64())})
+    assert [block.num_rows for block in whole_users(cut(rows, [5]))] == [5, 4]
+
+
 @pytest.mark.parametrize("batches", [[], [make_rows(RATINGS, NUMBERS)[:0]]], ids=["none", "empty"])
 def test_no_rows_no_blocks(batches: list[pa.RecordBatch]) -> None:
     assert list(whole_users(batches)) == []

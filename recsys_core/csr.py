@@ -1,0 +1,16 @@
+"""Sparse ratings as the arrays that compiled functions know: one type of each, and writable."""
+
+import numpy as np
+
+from recsys_core.arrays import Csr, Float32Array, Int32Array, Int64Array
+
+
+def split_csr(ratings: Csr) -> tuple[Int64Array, Int32Array, Float32Array]:
+    """indptr, indices and data; copied only where they are of another type or read-only."""
+    return (*split_pattern(ratings), np.require(ratings.data, np.float32, ["C", "W"]))
+
+
+def split_pattern(ratings: Csr) -> tuple[Int64Array, Int32Array]:
+    """indptr and indices: which entries are stored, zeros included."""
+    indices = np.require(ratings.indices, np.int32, ["C", "W"])
+    return ratings.indptr.astype(np.int64), indices
