@@ -9,9 +9,9 @@ The rules, in order; each applies once, to what the one before it left:
     liked      items with a mean rating below ``min_item_mean_rating`` go
     active     users with fewer than ``min_user_ratings`` of the remaining ratings go
 
-The ratings cross the network once: partitioned by user and sorted, then gathered into a row for
-each user (``jobs/user_rows``) and cached. Everything here and in scoring runs on those rows.
-``CleanRatings.ratings.explain()`` shows one Exchange, below the caches.
+The first two are settled by ``jobs/account``, which also gathers the ratings into a row for each
+user; everything here and in scoring runs on those rows. ``CleanRatings.ratings.explain()`` shows one
+Exchange, below the caches.
 """
 
 from collections.abc import Iterator
@@ -26,24 +26,21 @@ from pyspark import Broadcast, StorageLevel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from jobs.account import DUPLICATES, ITEMS, RATINGS, RowAccount, is_refusal
 from jobs.config import CleanConfig
 from jobs.errors import InputError
 from jobs.schemas import (
-    FILE,
     ITEM_ID,
     ITEM_INDEX,
     PIECE_NUMBER,
     RATING,
-    RAW,
     REASON,
-    TIMESTAMP,
     USER_ID,
     id_type_name,
 )
 from jobs.user_rows import cut_pieces, make_lists, number_users, whole_users
-from recsys_core.arrays import BoolArray, Float64Array, Int32Array, Int64Array
+from recsys_core.arrays import Float64Array, Int32Array
 
-_ITEMS, _RATINGS, _DUPLICATES = "items", "ratings", "duplicates"  # arrays of the account
 _UNIQUE, _POPULAR, _LIKED = "unique", "popular", "liked"  # ratings of a user after these rules
 _STAGE = "stage"  # of an item: how many item rules it passes, 0 to 2
 _MEAN_DECIMALS = 9
@@ -62,27 +59,6 @@ class FunnelStep:
 
 
 @dataclass(frozen=True)
-class RowAccount:
-    """Every input row and what became of it.
-
-    ``frame`` is cached and partitioned by user. It has rows of two kinds:
-
-    a user      user_id, piece, items and ratings (arrays of one length: the unique ratings, in
-                order of item), duplicates (array of items, in piece 0); all arrays may be empty
-    a refusal   reason, raw, file, and item_id where that could be read; piece is null
-    """
-
-    frame: DataFrame
-    refused: dict[str, int]
-    """Quarantined rows by reason, the most frequent first."""
-
-    @property
-    def quarantine(self) -> DataFrame:
-        """raw, file, reason of the refused rows."""
-        return self.frame.where(_is_refusal()).select(RAW, FILE, REASON)
-
-
-@dataclass(frozen=True)
 class CleanRatings:
     """Ratings fit for training, and who was left out."""
 
@@ -98,19 +74,6 @@ class CleanRatings:
     """kind, id, reason, rating_count: users and items with valid ratings that are left out."""
     excluded_items: pd.DataFrame
     """item_id, reason, rating_count: the items among them, on the driver."""
-
-
-def account_rows(rows: DataFrame, n_partitions: int) -> RowAccount:
-    """Partition the rows of ``jobs.read.read_ratings`` by user, and settle the fate of each."""
-    types = {name: rows.schema[name].dataType.simpleString() for name in (USER_ID, ITEM_ID)}
-    schema = (
-        f"{USER_ID} {types[USER_ID]}, {PIECE_NUMBER} int, {_ITEMS} array<{types[ITEM_ID]}>, "
-        f"{_RATINGS} array<double>, {_DUPLICATES} array<{types[ITEM_ID]}>, "
-        f"{ITEM_ID} {types[ITEM_ID]}, {REASON} string, {RAW} string, {FILE} string"
-    )
-    arranged = rows.repartition(n_partitions, USER_ID).sortWithinPartitions(USER_ID)
-    frame = arranged.mapInArrow(_gather_users, schema).persist(StorageLevel.MEMORY_AND_DISK)
-    return RowAccount(frame, _count_refused(frame))
 
 
 def clean_ratings(rows: RowAccount, config: CleanConfig) -> CleanRatings:
@@ -133,86 +96,11 @@ def clean_ratings(rows: RowAccount, config: CleanConfig) -> CleanRatings:
     return CleanRatings(kept, survivors, funnel, excluded, dropped)
 
 
-# --- Rows of a user -----------------------------------------------------------------------------
-
-
-def _gather_users(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Flat rows sorted by user to the rows of ``RowAccount.frame``."""
-    for block in whole_users(batches):
-        refused = block.filter(pc.is_valid(block.column(REASON)))
-        if refused.num_rows:
-            yield _list_refusals(refused)
-        known = block.filter(pc.is_valid(block.column(USER_ID)))
-        if known.num_rows:
-            yield _gather_block(known)
-
-
-def _list_refusals(refused: pa.RecordBatch) -> pa.RecordBatch:
-    n, id_type = refused.num_rows, refused.schema.field(ITEM_ID).type
-    return pa.RecordBatch.from_pydict(
-        {
-            USER_ID: pa.nulls(n, refused.schema.field(USER_ID).type),
-            PIECE_NUMBER: pa.nulls(n, pa.int32()),
-            _ITEMS: pa.nulls(n, pa.list_(id_type)),
-            _RATINGS: pa.nulls(n, pa.list_(pa.float64())),
-            _DUPLICATES: pa.nulls(n, pa.list_(id_type)),
-            **{name: refused.column(name) for name in (ITEM_ID, REASON, RAW, FILE)},
-        }
-    )
-
-
-def _gather_block(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """One row, or several, for each user; a user whose rows are all refused has an empty one."""
-    users = rows.column(USER_ID).dictionary_encode()
-    user, n_users = users.indices.to_numpy(), len(users.dictionary)
-    valid = np.flatnonzero(pc.is_null(rows.column(REASON)).to_numpy(zero_copy_only=False))
-    order, first = _order_ratings(rows.take(pa.array(valid)), user[valid])
-    unique, repeated = valid[order[first]], valid[order[~first]]
-    owner, piece, length = cut_pieces(np.bincount(user[unique], minlength=n_users))
-    n_repeated = np.where(piece == 0, np.bincount(user[repeated], minlength=n_users)[owner], 0)
-    item_id, nothing = rows.column(ITEM_ID), len(owner)
-    return pa.RecordBatch.from_pydict(
-        {
-            USER_ID: users.dictionary.take(pa.array(owner)),
-            PIECE_NUMBER: pa.array(piece, pa.int32()),
-            _ITEMS: make_lists(length, item_id.take(pa.array(unique))),
-            _RATINGS: make_lists(length, rows.column(RATING).take(pa.array(unique))),
-            _DUPLICATES: make_lists(n_repeated, item_id.take(pa.array(repeated))),
-            ITEM_ID: pa.nulls(nothing, item_id.type),
-            **{name: pa.nulls(nothing, pa.string()) for name in (REASON, RAW, FILE)},
-        }
-    )
-
-
-def _order_ratings(rows: pa.RecordBatch, user: Int32Array) -> tuple[Int64Array, BoolArray]:
-    """The order by user, item and, within these, worth; and which of a (user, item) comes first."""
-    items = rows.column(ITEM_ID).dictionary_encode()
-    rank = np.empty(len(items.dictionary), dtype=np.int64)
-    rank[pc.sort_indices(items.dictionary).to_numpy()] = np.arange(len(rank))
-    pair = user.astype(np.int64) * len(rank) + rank[items.indices.to_numpy()]
-    order = np.argsort(pair, kind="stable")
-    first = np.ones(len(order), dtype=np.bool_)
-    first[1:] = pair[order[1:]] != pair[order[:-1]]
-    if not first.all():  # only now do time and rating matter
-        time = rows.column(TIMESTAMP).cast(pa.float64(), safe=False).fill_null(-np.inf).to_numpy()
-        order = np.lexsort((-rows.column(RATING).to_numpy(), -time, pair))
-    return order, first
-
-
 # --- Counting -----------------------------------------------------------------------------------
-
-
-def _is_refusal() -> Column:
-    return F.col(PIECE_NUMBER).isNull()
 
 
 def _count(condition: Column) -> Column:
     return F.count(F.when(condition, True))
-
-
-def _count_refused(account: DataFrame) -> dict[str, int]:
-    rows = account.where(_is_refusal()).groupBy(REASON).count().collect()
-    return {row[REASON]: row["count"] for row in sorted(rows, key=lambda row: -row["count"])}
 
 
 _ITEM_COUNTS = ("rows", "valid", "rating_count", "rating_sum")
@@ -235,8 +123,8 @@ def _count_partition(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBat
     total: pa.Table | None = None
     for batch in batches:
         refusals = batch.column(ITEM_ID).filter(pc.is_null(batch.column(PIECE_NUMBER)))
-        repeated = batch.column(_DUPLICATES).flatten()
-        unique, ratings = (batch.column(name).flatten() for name in (_ITEMS, _RATINGS))
+        repeated = batch.column(DUPLICATES).flatten()
+        unique, ratings = (batch.column(name).flatten() for name in (ITEMS, RATINGS))
         parts = [
             _to_counts(refusals, (1, 0, 0), None),
             _to_counts(repeated, (1, 1, 0), None),
@@ -313,13 +201,13 @@ def _keep_ratings(account: DataFrame, items: pd.DataFrame, config: CleanConfig) 
         f"{USER_ID} {user_type}, {PIECE_NUMBER} int, {ITEM_INDEX} array<int>, "
         f"{RATING} array<float>, {_UNIQUE} int, {_POPULAR} int, {_LIKED} int"
     )
-    users = account.where(~_is_refusal()).select(USER_ID, PIECE_NUMBER, _ITEMS, _RATINGS)
+    users = account.where(~is_refusal()).select(USER_ID, PIECE_NUMBER, ITEMS, RATINGS)
     return users.mapInArrow(keep_partition, schema)
 
 
 def _keep_block(rows: pa.RecordBatch, rules: _ItemRules) -> pa.RecordBatch:
     """The rows of ``CleanRatings.ratings`` for those of ``RowAccount.frame``."""
-    items, ratings = (rows.column(name) for name in (_ITEMS, _RATINGS))
+    items, ratings = (rows.column(name) for name in (ITEMS, RATINGS))
     row_user = number_users(rows)
     user = np.repeat(row_user, items.value_lengths().to_numpy())
     n_users = int(row_user[-1]) + 1
@@ -354,7 +242,7 @@ def _count_users(
     """(rows, users) of each funnel step; a user counts where any of its rows is in the step."""
     first = F.col(PIECE_NUMBER) == 0
     seen = account.agg(
-        _count(first).alias("input"), _count(first & (F.size(_ITEMS) > 0)).alias("valid")
+        _count(first).alias("input"), _count(first & (F.size(ITEMS) > 0)).alias("valid")
     ).collect()[0]
     steps = (_UNIQUE, _POPULAR, _LIKED)
     sums = kept.agg(

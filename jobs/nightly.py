@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 from pyspark.sql import SparkSession
 
+from jobs.account import RowAccount, account_rows
 from jobs.audit import audit_recommendations, audit_rows
 from jobs.catalog import make_catalog
-from jobs.clean import CleanRatings, RowAccount, account_rows, clean_ratings
+from jobs.clean import CleanRatings, clean_ratings
 from jobs.cluster import (
     describe_clusters,
     label_items,

@@ -28,7 +28,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from scipy.sparse import csr_matrix
 
-from jobs.clean import account_rows, clean_ratings
+from jobs.account import account_rows
+from jobs.clean import clean_ratings
 from jobs.config import Config
 from jobs.index import IndexedRatings, index_ratings
 from jobs.nightly import run_nightly

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from jobs.clean import CleanRatings, RowAccount, account_rows, clean_ratings
+from jobs.account import RowAccount, account_rows
+from jobs.clean import CleanRatings, clean_ratings
 from jobs.errors import InputError
 from jobs.read import read_ratings
 

@@ -6,7 +6,8 @@ import pytest
 from builders import make_config
 from pyspark.sql import SparkSession
 
-from jobs.clean import account_rows, clean_ratings
+from jobs.account import account_rows
+from jobs.clean import clean_ratings
 from jobs.config import TrainConfig
 from jobs.errors import MachineError
 from jobs.index import IndexedRatings, index_ratings

@@ -1,0 +1,129 @@
+"""Gather the rows of each user, and say of every row what became of it.
+
+The ratings cross the network once: partitioned by user and sorted, then gathered into a row for
+each user (``jobs/user_rows``) and cached. Of several ratings of one item by one user the latest
+counts; where times are equal or missing, the highest (file order is not defined in Spark).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark import StorageLevel
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from jobs.schemas import FILE, ITEM_ID, PIECE_NUMBER, RATING, RAW, REASON, TIMESTAMP, USER_ID
+from jobs.user_rows import cut_pieces, make_lists, whole_users
+from recsys_core.arrays import BoolArray, Int32Array, Int64Array
+
+ITEMS, RATINGS, DUPLICATES = "items", "ratings", "duplicates"  # array columns of the account
+
+
+@dataclass(frozen=True)
+class RowAccount:
+    """Every input row and what became of it.
+
+    ``frame`` is cached and partitioned by user. It has rows of two kinds:
+
+    a user      user_id, piece, items and ratings (arrays of one length: the unique ratings, in
+                order of item), duplicates (array of items, in piece 0); all arrays may be empty
+    a refusal   reason, raw, file, and item_id where that could be read; piece is null
+    """
+
+    frame: DataFrame
+    refused: dict[str, int]
+    """Quarantined rows by reason, the most frequent first."""
+
+    @property
+    def quarantine(self) -> DataFrame:
+        """raw, file, reason of the refused rows."""
+        return self.frame.where(is_refusal()).select(RAW, FILE, REASON)
+
+
+def account_rows(rows: DataFrame, n_partitions: int) -> RowAccount:
+    """Partition the rows of ``jobs.read.read_ratings`` by user, and settle the fate of each."""
+    types = {name: rows.schema[name].dataType.simpleString() for name in (USER_ID, ITEM_ID)}
+    schema = (
+        f"{USER_ID} {types[USER_ID]}, {PIECE_NUMBER} int, {ITEMS} array<{types[ITEM_ID]}>, "
+        f"{RATINGS} array<double>, {DUPLICATES} array<{types[ITEM_ID]}>, "
+        f"{ITEM_ID} {types[ITEM_ID]}, {REASON} string, {RAW} string, {FILE} string"
+    )
+    arranged = rows.repartition(n_partitions, USER_ID).sortWithinPartitions(USER_ID)
+    frame = arranged.mapInArrow(_gather_users, schema).persist(StorageLevel.MEMORY_AND_DISK)
+    return RowAccount(frame, _count_refused(frame))
+
+
+def _gather_users(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Flat rows sorted by user to the rows of ``RowAccount.frame``."""
+    for block in whole_users(batches):
+        refused = block.filter(pc.is_valid(block.column(REASON)))
+        if refused.num_rows:
+            yield _list_refusals(refused)
+        known = block.filter(pc.is_valid(block.column(USER_ID)))
+        if known.num_rows:
+            yield _gather_block(known)
+
+
+def _list_refusals(refused: pa.RecordBatch) -> pa.RecordBatch:
+    n, id_type = refused.num_rows, refused.schema.field(ITEM_ID).type
+    return pa.RecordBatch.from_pydict(
+        {
+            USER_ID: pa.nulls(n, refused.schema.field(USER_ID).type),
+            PIECE_NUMBER: pa.nulls(n, pa.int32()),
+            ITEMS: pa.nulls(n, pa.list_(id_type)),
+            RATINGS: pa.nulls(n, pa.list_(pa.float64())),
+            DUPLICATES: pa.nulls(n, pa.list_(id_type)),
+            **{name: refused.column(name) for name in (ITEM_ID, REASON, RAW, FILE)},
+        }
+    )
+
+
+def _gather_block(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """One row, or several, for each user; a user whose rows are all refused has an empty one."""
+    users = rows.column(USER_ID).dictionary_encode()
+    user, n_users = users.indices.to_numpy(), len(users.dictionary)
+    valid = np.flatnonzero(pc.is_null(rows.column(REASON)).to_numpy(zero_copy_only=False))
+    order, first = _order_ratings(rows.take(pa.array(valid)), user[valid])
+    unique, repeated = valid[order[first]], valid[order[~first]]
+    owner, piece, length = cut_pieces(np.bincount(user[unique], minlength=n_users))
+    n_repeated = np.where(piece == 0, np.bincount(user[repeated], minlength=n_users)[owner], 0)
+    item_id, nothing = rows.column(ITEM_ID), len(owner)
+    return pa.RecordBatch.from_pydict(
+        {
+            USER_ID: users.dictionary.take(pa.array(owner)),
+            PIECE_NUMBER: pa.array(piece, pa.int32()),
+            ITEMS: make_lists(length, item_id.take(pa.array(unique))),
+            RATINGS: make_lists(length, rows.column(RATING).take(pa.array(unique))),
+            DUPLICATES: make_lists(n_repeated, item_id.take(pa.array(repeated))),
+            ITEM_ID: pa.nulls(nothing, item_id.type),
+            **{name: pa.nulls(nothing, pa.string()) for name in (REASON, RAW, FILE)},
+        }
+    )
+
+
+def _order_ratings(rows: pa.RecordBatch, user: Int32Array) -> tuple[Int64Array, BoolArray]:
+    """The order by user, item and, within these, worth; and which of a (user, item) comes first."""
+    items = rows.column(ITEM_ID).dictionary_encode()
+    rank = np.empty(len(items.dictionary), dtype=np.int64)
+    rank[pc.sort_indices(items.dictionary).to_numpy()] = np.arange(len(rank))
+    pair = user.astype(np.int64) * len(rank) + rank[items.indices.to_numpy()]
+    order = np.argsort(pair, kind="stable")
+    first = np.ones(len(order), dtype=np.bool_)
+    first[1:] = pair[order[1:]] != pair[order[:-1]]
+    if not first.all():  # only now do time and rating matter
+        time = rows.column(TIMESTAMP).cast(pa.float64(), safe=False).fill_null(-np.inf).to_numpy()
+        order = np.lexsort((-rows.column(RATING).to_numpy(), -time, pair))
+    return order, first
+
+
+def is_refusal() -> Column:
+    """Whether a row of ``RowAccount.frame`` is a refusal."""
+    return F.col(PIECE_NUMBER).isNull()
+
+
+def _count_refused(account: DataFrame) -> dict[str, int]:
+    rows = account.where(is_refusal()).groupBy(REASON).count().collect()
+    return {row[REASON]: row["count"] for row in sorted(rows, key=lambda row: -row["count"])}
