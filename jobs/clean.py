@@ -10,8 +10,8 @@ The rules, in order; each applies once, to what the one before it left:
     active     users with fewer than ``min_user_ratings`` of the remaining ratings go
 
 The first two are settled by ``jobs/account``, which also gathers the ratings into a row for each
-user; everything here and in scoring runs on those rows. ``CleanRatings.ratings.explain()`` shows one
-Exchange, below the caches.
+user; everything here and in scoring runs on those rows. ``CleanRatings.ratings.explain()`` shows
+one Exchange, below the caches.
 """
 
 from collections.abc import Iterator

@@ -89,6 +89,14 @@ class CleanConfig(Section):
         1, ge=1, description="Users with fewer ratings of the items kept are left out."
     )
 
+    max_bad_fraction: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Largest share of input rows that may be quarantined; above it the run stops "
+        "before training.",
+    )
+
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.min_rating > self.max_rating:
@@ -137,6 +145,11 @@ class TrainConfig(Section):
 
 class ScoreConfig(Section):
     k: int = Field(10, ge=1, le=10_000, description="Recommendations for each user.")
+    fallback: Literal["none", "popularity"] = Field(
+        "none",
+        description="What users get of whom no rating is left after cleaning: nothing, or the most "
+        "rated items, with source 'popularity'.",
+    )
 
 
 class ClusterConfig(Section):
@@ -153,6 +166,52 @@ class PublishConfig(Section):
     )
     factors: bool = Field(
         False, description="Write the tables 'user_factors' and 'item_factors' too."
+    )
+    keep_runs: int = Field(
+        7, ge=1, description="Published runs that stay on disk; the current one always does."
+    )
+    keep_hours: float = Field(
+        48.0,
+        ge=0,
+        description="Runs younger than this stay whatever their number: somebody may be reading.",
+    )
+    table: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*\.[A-Za-z_][A-Za-z0-9_]*$",
+        description="External table 'database.table' of the metastore that is moved to each new "
+        "run's recommendations; unset: none.",
+    )
+
+
+class GateConfig(Section):
+    """Bounds a run must keep to become current. Those that compare need a run before it."""
+
+    min_users_covered: float = Field(
+        0.95, ge=0, le=1, description="Least share of the users who must have a list."
+    )
+    min_rows: int = Field(1, ge=0, description="Least number of recommendations.")
+    min_item_coverage: float = Field(
+        0.01, ge=0, le=1, description="Least share of the items that are recommended to anybody."
+    )
+    max_top_item_share: float = Field(
+        0.95, ge=0, le=1, description="Largest share of the lists that hold one and the same item."
+    )
+    min_score: float = Field(-1e6, description="No score of the model may be lower.")
+    max_score: float = Field(1e6, description="No score of the model may be higher.")
+    max_bad_factors: int = Field(
+        0, ge=0, description="Most item factors that are not finite, or items whose are all zero."
+    )
+    max_quarantined: float = Field(
+        0.02, ge=0, le=1, description="Largest share of input rows in quarantine."
+    )
+    max_input_drop: float = Field(
+        0.2, ge=0, le=1, description="Largest loss of input rows since the current run."
+    )
+    min_overlap: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Least mean share of a user's list that was in the current run's list too.",
     )
 
 
@@ -182,6 +241,9 @@ class Config(Section):
     cluster: ClusterConfig = Field(default_factory=ClusterConfig, description="Item clusters.")
     publish: PublishConfig = Field(
         default_factory=PublishConfig, description="What is published beside the lists."
+    )
+    gate: GateConfig = Field(
+        default_factory=GateConfig, description="What a run must keep to become current."
     )
     output: OutputConfig = Field(description="Where it goes.")
     spark: SparkConfig = Field(default_factory=SparkConfig, description="How Spark splits work.")

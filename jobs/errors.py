@@ -29,3 +29,15 @@ class AuditError(JobError):
     """A finished run that does not hold what it promises; it was not published."""
 
     exit_code = 5
+
+
+class GateError(JobError):
+    """A whole run outside the bounds of ``gate.*``: kept as rejected, not made current."""
+
+    exit_code = 5
+
+
+class LockedError(JobError):
+    """Another run is at work on the same output; the message says which."""
+
+    exit_code = 6
