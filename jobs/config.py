@@ -199,10 +199,10 @@ class GateConfig(Section):
     min_score: float = Field(-1e6, description="No score of the model may be lower.")
     max_score: float = Field(1e6, description="No score of the model may be higher.")
     max_bad_factors: int = Field(
-        0, ge=0, description="Most item factors that are not finite, or items whose are all zero."
+        0, ge=0, description="Most numbers among the item factors that may not be finite."
     )
     max_quarantined: float = Field(
-        0.02, ge=0, le=1, description="Largest share of input rows in quarantine."
+        0.05, ge=0, le=1, description="Largest share of input rows in quarantine."
     )
     max_input_drop: float = Field(
         0.2, ge=0, le=1, description="Largest loss of input rows since the current run."
