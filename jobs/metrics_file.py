@@ -1,0 +1,103 @@
+"""Figures of the last run as a textfile of Prometheus' node exporter."""
+
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+from prometheus_client.parser import text_string_to_metric_families
+
+from jobs.errors import MachineError
+
+LAST_SUCCESS = "recsys_last_success_timestamp_seconds"
+LAST_RUN = "recsys_last_run_timestamp_seconds"
+RUN_DATE = "recsys_last_run_date_timestamp_seconds"
+EXIT_CODE = "recsys_last_run_exit_code"
+DURATION = "recsys_run_duration_seconds"
+ROWS = "recsys_rows"
+
+logger = logging.getLogger(__name__)
+
+
+def check_metrics_file(path: Path) -> None:
+    """Prove, at the start of a run, that its figures can be written at its end.
+
+    Raises:
+        MachineError: they cannot.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(None, "is a directory")
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
+            pass
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def write_metrics(
+    path: Path,
+    *,
+    run_date: date,
+    exit_code: int,
+    seconds: float,
+    rows: Mapping[str, int] | None,
+    finished: datetime,
+) -> None:
+    """Write the figures of a run that ended, whole.
+
+    Those of the last success stay where this one is none.
+
+    Args:
+        rows: Of each published table; None where nothing was published.
+
+    Raises:
+        MachineError: the file cannot be written.
+    """
+    before = _read_samples(path)
+    success = finished.timestamp() if exit_code == 0 else before.get((LAST_SUCCESS, ""))
+    if rows is None:
+        rows = {table: int(value) for (name, table), value in before.items() if name == ROWS}
+    registry = CollectorRegistry()
+
+    def gauge(name: str, meaning: str, value: float) -> None:
+        Gauge(name, meaning, registry=registry).set(value)
+
+    if success is not None:
+        gauge(LAST_SUCCESS, "When the last run that published ended.", success)
+    gauge(LAST_RUN, "When the last run ended.", finished.timestamp())
+    gauge(RUN_DATE, "Midnight in UTC of the date the last run was for.", _midnight(run_date))
+    gauge(EXIT_CODE, "Exit code of the last run; 0 if it published.", exit_code)
+    gauge(DURATION, "Seconds that the last run took.", seconds)
+    table_rows = Gauge(ROWS, "Rows last published, by table.", ["table"], registry=registry)
+    for table, count in rows.items():
+        table_rows.labels(table).set(count)
+    try:
+        write_to_textfile(os.fspath(path), registry)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _read_samples(path: Path) -> dict[tuple[str, str], float]:
+    """Values by name and table in the file of an earlier run; none from a damaged one."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        families = list(text_string_to_metric_families(text))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        logger.warning("--metrics-file %s is unreadable, and written anew: %s", path, error)
+        return {}
+    samples = [sample for family in families for sample in family.samples]
+    return {(sample.name, sample.labels.get("table", "")): sample.value for sample in samples}
+
+
+def _midnight(day: date) -> float:
+    return datetime.combine(day, time(), UTC).timestamp()
+
+
+def _unwritable(path: Path, error: OSError) -> MachineError:
+    reason = error.strerror or error
+    return MachineError(f"--metrics-file {path}: cannot be written: {reason}")
