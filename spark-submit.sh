@@ -4,6 +4,7 @@
 #   ./spark-submit.sh [COMMAND] [OPTION ...]
 #
 #   nightly   the batch job (the default); --config FILE --run-date YYYY-MM-DD --set section.key=value
+#   runs      lists the runs of an output; rollback RUN_ID makes an earlier one current again
 #   warmup    builds an archive of Spark's classes, once: later runs start faster; --force --runs N
 #   test      the test suite; arguments go to pytest
 #   lint      format, lint and type checks
@@ -266,6 +267,12 @@ case $command in
     set_up dev
     cd "$root"
     "$venv/bin/ruff" format --check . && "$venv/bin/ruff" check . && exec "$venv/bin/python" -m mypy
+    ;;
+  runs | rollback)
+    set_up ""
+    # Only outputs that are not on this machine's disk, and tables of a metastore, take a JVM.
+    if find_java; then set_up_spark_environment; fi
+    exec "$venv/bin/python" -m jobs.cli "$command" "$@"
     ;;
   shell) set_up ""; set_up_spark_environment; exec "$venv/bin/python" "$@" ;;
   *) set_up ""; exec "$venv/bin/python" -m jobs.cli "$command" "$@" ;;

@@ -1,7 +1,9 @@
 """Read a staged run back and hold it to what it promises, before anyone else can read it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -10,12 +12,25 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.errors import AuditError
-from jobs.schemas import ITEM_ID, ITEM_INDEX, USER_ID
+from jobs.schemas import ITEM_ID, ITEM_INDEX, RANK, SCORE, SOURCE, USER_ID
 from jobs.user_rows import make_lists, whole_users
 from recsys_core.arrays import BoolArray, IdArray, Int32Array, Int64Array
 
 _COUNTS = ("rows", "bad_scores", "unknown", "gaps", "repeats", "rising")
 """Of a list; the last three are 0 or 1."""
+
+
+class FunnelCounts(Protocol):
+    """What the audit needs of a step of the cleaning funnel."""
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def users(self) -> int: ...
+
+    @property
+    def items(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -29,16 +44,32 @@ class RecommendationsAudit:
     users_with_short_list: int
     """Users with fewer than k unseen items, those without a list among them."""
     distinct_items: int
+    top_item_lists: int
+    """Lists that hold the item recommended most often."""
+    min_score: float | None
+    """Of the model's rows, as is ``max_score``; None where it has none."""
+    max_score: float | None
+    source_users: dict[str, int]
+    """Users by what made their list: 'model', 'popularity'."""
+    content_hash: str
+    """Of all rows, whatever their order and files: equal tables have equal hashes."""
 
 
 def audit_recommendations(
-    written: DataFrame, ratings: DataFrame, item_ids: IdArray, *, k: int, n_partitions: int
+    written: DataFrame,
+    ratings: DataFrame,
+    left_out: DataFrame | None,
+    item_ids: IdArray,
+    *,
+    k: int,
+    n_partitions: int,
 ) -> RecommendationsAudit:
     """Check the recommendations read back from storage against the ratings they were made from.
 
     Args:
         written: the staged table.
         ratings: ``IndexedRatings.frame``.
+        left_out: ``IndexedRatings.left_out`` where those users were promised lists, else None.
         item_ids: item_index -> item_id.
         n_partitions: what the lists are split into to be looked at.
 
@@ -46,8 +77,9 @@ def audit_recommendations(
         AuditError: an unknown, repeated or seen item, a gap or repetition in ranks, a score that is
             not finite or rises within a list, or a user with another number of rows than promised.
     """
-    expected = _expect(ratings, k, len(item_ids))
-    found = _inspect(_with_item_index(written, item_ids), ratings, n_partitions)
+    parts = [ratings] if left_out is None else [ratings, left_out]
+    expected = _expect(parts, k, len(item_ids))
+    found = _inspect(_with_item_index(written, item_ids), parts, n_partitions)
     problems = {
         "rows of an item that is not in the index": found["unknown"],
         "users whose ranks are not 1..n": found["gaps"],
@@ -65,13 +97,74 @@ def audit_recommendations(
         raise AuditError(
             f"recommendations failed the audit and were not published: {'; '.join(failed)}"
         )
+    items = written.groupBy(ITEM_ID).count().agg(F.count("*"), F.max("count")).collect()[0]
+    lowest, highest, content_hash, sources = _summarize(written)
     return RecommendationsAudit(
         rows=found["rows"],
         users=found["users"],
         users_without_list=expected["users"] - expected["with_list"],
         users_with_short_list=expected["short"],
-        distinct_items=written.select(ITEM_ID).distinct().count(),
+        distinct_items=int(items[0]),
+        top_item_lists=int(items[1] or 0),
+        min_score=lowest,
+        max_score=highest,
+        source_users=sources,
+        content_hash=content_hash,
     )
+
+
+def audit_excluded(excluded: DataFrame, funnel: Sequence[FunnelCounts]) -> dict[str, int]:
+    """Hold the written table of what was left out to the input: every row, user and item once.
+
+    Args:
+        excluded: the staged table.
+        funnel: the first and the last step.
+
+    Returns:
+        How many rows, users and items were left out.
+
+    Raises:
+        AuditError: what came in is not what was kept and what was left out.
+    """
+    counts = {
+        row["kind"]: int(row["n"])
+        for row in excluded.groupBy("kind")
+        .agg(F.sum(F.when(F.col("kind") == "rows", F.col("rating_count")).otherwise(1)).alias("n"))
+        .collect()
+    }
+    came, kept = funnel
+    for kind, before, after in (
+        ("rows", came.rows, kept.rows),
+        ("user", came.users, kept.users),
+        ("item", came.items, kept.items),
+    ):
+        if before != after + counts.get(kind, 0):
+            raise AuditError(
+                f"excluded does not reconcile: {before:,} of kind '{kind}' came in, {after:,} were "
+                f"kept and {counts.get(kind, 0):,} are listed as left out; nothing was published"
+            )
+    return counts
+
+
+def _summarize(written: DataFrame) -> tuple[float | None, float | None, str, dict[str, int]]:
+    """Lowest and highest score of the model, hash of the rows, users by source."""
+    row_hash = F.xxhash64(*written.columns).cast("decimal(20,0)")
+    by_source = (
+        written.groupBy(SOURCE)
+        .agg(
+            F.min(SCORE).alias("lowest"),
+            F.max(SCORE).alias("highest"),
+            F.sum(row_hash).alias("hash"),  # a sum knows no order
+            F.count(F.when(F.col(RANK) == 1, True)).alias("users"),
+        )
+        .collect()
+    )
+    content_hash = f"{sum(int(row['hash']) for row in by_source) % 2**64:016x}"
+    model = next((row for row in by_source if row[SOURCE] == "model"), None)
+    sources = {row[SOURCE]: int(row["users"]) for row in by_source}
+    if model is None:
+        return None, None, content_hash, sources
+    return float(model["lowest"]), float(model["highest"]), content_hash, sources
 
 
 def audit_rows(name: str, written: DataFrame, expected: int) -> int:
@@ -84,11 +177,12 @@ def audit_rows(name: str, written: DataFrame, expected: int) -> int:
     return rows
 
 
-def _expect(ratings: DataFrame, k: int, n_items: int) -> dict[str, int]:
+def _expect(parts: Sequence[DataFrame], k: int, n_items: int) -> dict[str, int]:
     """What must have been written, from the ratings alone."""
     unseen = F.lit(n_items) - F.col("count")
+    rated = reduce(DataFrame.unionAll, [part.select(USER_ID, ITEM_INDEX) for part in parts])
     row = (
-        ratings.groupBy(USER_ID)
+        rated.groupBy(USER_ID)
         .agg(F.sum(F.size(ITEM_INDEX)).alias("count"))
         .agg(
             F.count("*").alias("users"),
@@ -108,7 +202,7 @@ def _with_item_index(written: DataFrame, item_ids: IdArray) -> DataFrame:
     return written.join(F.broadcast(known), ITEM_ID, how="left")
 
 
-def _inspect(written: DataFrame, ratings: DataFrame, n_partitions: int) -> dict[str, int]:
+def _inspect(written: DataFrame, parts: Sequence[DataFrame], n_partitions: int) -> dict[str, int]:
     """What was written, list by list."""
     lists = _gather_lists(written, n_partitions).persist()
     try:
@@ -117,7 +211,7 @@ def _inspect(written: DataFrame, ratings: DataFrame, n_partitions: int) -> dict[
             *(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in _COUNTS),
         ).collect()[0]
         found = {name: int(row[name]) for name in row.asDict()}
-        return {**found, "seen": _count_seen(lists, ratings)}
+        return {**found, "seen": sum(_count_seen(lists, part) for part in parts)}
     finally:
         lists.unpersist()
 

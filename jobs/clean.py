@@ -35,6 +35,7 @@ from jobs.schemas import (
     PIECE_NUMBER,
     RATING,
     REASON,
+    SEEN,
     USER_ID,
     id_type_name,
 )
@@ -42,6 +43,8 @@ from jobs.user_rows import cut_pieces, make_lists, number_users, whole_users
 from recsys_core.arrays import Float64Array, Int32Array
 
 _UNIQUE, _POPULAR, _LIKED = "unique", "popular", "liked"  # ratings of a user after these rules
+QUARANTINED = "quarantined"
+"""Why a user or item is left out of whom no row was valid."""
 _STAGE = "stage"  # of an item: how many item rules it passes, 0 to 2
 _MEAN_DECIMALS = 9
 """Means are rounded before they are compared: a sum's last digits depend on the partitioning."""
@@ -65,13 +68,15 @@ class CleanRatings:
     ratings: DataFrame
     """Cached rows of a user, partitioned by user: user_id, piece, item_index (array of int,
     ascending, rows of ``items``), rating (array of float); and, in piece 0, how many unique,
-    popular and liked ratings the user has. The arrays of a user who was left out are empty."""
+    popular and liked ratings the user has. The arrays of a user who was left out are empty; seen
+    (array of int, rows of ``items``) then says which items it has rated, and is empty elsewhere."""
     items: pd.DataFrame
     """item_id (ascending), rating_count, mean_rating of ``ratings``; the count is 0 where all
     users of an item were left out."""
     funnel: list[FunnelStep]
     excluded: DataFrame
-    """kind, id, reason, rating_count: users and items with valid ratings that are left out."""
+    """kind, id, reason, rating_count: all users and items of the input that are left out, and the
+    number of rows that are, by reason (kind 'rows', without an id)."""
     excluded_items: pd.DataFrame
     """item_id, reason, rating_count: the items among them, on the driver."""
 
@@ -92,7 +97,7 @@ def clean_ratings(rows: RowAccount, config: CleanConfig) -> CleanRatings:
     funnel = _make_funnel(items, users, int((survivors["rating_count"] > 0).sum()), config)
     _require_survivors(funnel)
     dropped = _excluded_items(items, survivors, config)
-    excluded = _list_excluded(dropped, kept, config)
+    excluded = _list_excluded(dropped, _lost_rows(funnel, rows.refused, config), kept, config)
     return CleanRatings(kept, survivors, funnel, excluded, dropped)
 
 
@@ -153,6 +158,22 @@ def _sum_counts(counts: pa.Table) -> pa.Table:
     )
 
 
+def require_few_refused(refused: dict[str, int], n_rows: int, max_fraction: float) -> None:
+    """Stop before training where too much of the input is bad.
+
+    Raises:
+        InputError: more than ``max_fraction`` of the rows are quarantined; says both.
+    """
+    n_refused = sum(refused.values())
+    if n_rows and n_refused > max_fraction * n_rows:
+        reasons = ", ".join(f"{reason} ({count:,})" for reason, count in list(refused.items())[:3])
+        raise InputError(
+            f"{n_refused:,} of {n_rows:,} input rows are quarantined ({n_refused / n_rows:.1%}), "
+            f"more than clean.max_bad_fraction = {max_fraction:g} allows: {reasons}; mend the "
+            "input, or raise the setting"
+        )
+
+
 def _require_rows(n_rows: int, n_valid: int, refused: dict[str, int]) -> None:
     if n_rows == 0:
         raise InputError("input.ratings holds a header and no rows")
@@ -199,7 +220,7 @@ def _keep_ratings(account: DataFrame, items: pd.DataFrame, config: CleanConfig) 
     user_type = account.schema[USER_ID].dataType.simpleString()
     schema = (
         f"{USER_ID} {user_type}, {PIECE_NUMBER} int, {ITEM_INDEX} array<int>, "
-        f"{RATING} array<float>, {_UNIQUE} int, {_POPULAR} int, {_LIKED} int"
+        f"{RATING} array<float>, {_UNIQUE} int, {_POPULAR} int, {_LIKED} int, {SEEN} array<int>"
     )
     users = account.where(~is_refusal()).select(USER_ID, PIECE_NUMBER, ITEMS, RATINGS)
     return users.mapInArrow(keep_partition, schema)
@@ -216,10 +237,12 @@ def _keep_block(rows: pa.RecordBatch, rules: _ItemRules) -> pa.RecordBatch:
     unique, popular, liked = (
         np.bincount(user[stage >= least], minlength=n_users) for least in range(3)
     )
-    kept = (stage == 2) & (liked >= rules.min_user_ratings)[user]
+    active = (liked >= rules.min_user_ratings)[user]
+    kept, seen = (stage == 2) & active, (stage == 2) & ~active
     owner, piece, length = cut_pieces(np.bincount(user[kept], minlength=n_users))
     first_rows = np.searchsorted(row_user, np.arange(n_users))
     counts = {_UNIQUE: unique, _POPULAR: popular, _LIKED: liked}
+    n_seen = np.where(piece == 0, np.bincount(user[seen], minlength=n_users)[owner], 0)
     return pa.RecordBatch.from_pydict(
         {
             USER_ID: rows.column(USER_ID).take(pa.array(first_rows[owner])),
@@ -232,6 +255,7 @@ def _keep_block(rows: pa.RecordBatch, rules: _ItemRules) -> pa.RecordBatch:
                 name: pa.array(np.where(piece == 0, count[owner], 0), pa.int32())
                 for name, count in counts.items()
             },
+            SEEN: make_lists(n_seen, pa.array(rules.index[place[seen]])),
         }
     )
 
@@ -332,33 +356,60 @@ def _add(left: Float64Array, right: Float64Array) -> Float64Array:
 def _excluded_items(
     items: pd.DataFrame, survivors: pd.DataFrame, config: CleanConfig
 ) -> pd.DataFrame:
-    """item_id, reason, rating_count of items that have unique ratings and do not survive."""
+    """item_id, reason, rating_count of the items of the input that do not survive."""
     left = survivors.loc[survivors["rating_count"] > 0, ITEM_ID]
-    dropped = items[(items["rating_count"] > 0) & ~items[ITEM_ID].isin(left)]
+    dropped = items[items[ITEM_ID].notna() & ~items[ITEM_ID].isin(left)]
     reasons = {
         0: f"fewer than {config.min_item_ratings} ratings",
         1: f"mean rating below {config.min_item_mean_rating:g}",
         2: "no rating by the users kept",
     }
+    rated = dropped["rating_count"] > 0
     return pd.DataFrame(
         {
             ITEM_ID: dropped[ITEM_ID],
-            REASON: dropped[_STAGE].map(reasons),
+            REASON: dropped[_STAGE].map(reasons).where(rated, QUARANTINED),
             "rating_count": dropped["rating_count"].astype("int64"),
         }
     )
 
 
-def _list_excluded(items: pd.DataFrame, kept: DataFrame, config: CleanConfig) -> DataFrame:
-    """The excluded items, and the users with unique ratings that none is left of."""
+def _lost_rows(
+    funnel: list[FunnelStep], refused: dict[str, int], config: CleanConfig
+) -> pd.DataFrame:
+    """reason, rating_count: the rows each rule took; with those kept they are all of the input."""
+    lost = {f"{QUARANTINED}: {reason}": count for reason, count in refused.items()}
+    reasons = {
+        "unique": "duplicate: a later or higher rating of the same item counts",
+        "popular": f"item with fewer than {config.min_item_ratings} ratings",
+        "liked": f"item with a mean rating below {config.min_item_mean_rating:g}",
+        "active": f"user with fewer than {config.min_user_ratings} ratings of the items kept",
+    }
+    for before, step in pairwise(funnel):
+        if step.step in reasons:
+            lost[reasons[step.step]] = before.rows - step.rows
+    rows = [(reason, count) for reason, count in lost.items() if count]
+    return pd.DataFrame(rows, columns=[REASON, "rating_count"])
+
+
+def _list_excluded(
+    items: pd.DataFrame, lost: pd.DataFrame, kept: DataFrame, config: CleanConfig
+) -> DataFrame:
+    """The excluded items, the users that no rating is left of, and the rows lost."""
     inactive = F.lit(f"fewer than {config.min_user_ratings} ratings of the items kept")
-    users = kept.where((F.col(_UNIQUE) > 0) & (F.size(ITEM_INDEX) == 0)).select(
+    reason = (
+        F.when(F.col(_UNIQUE) == 0, QUARANTINED)
+        .when(F.col(_LIKED) == 0, "no rating of the items kept")
+        .otherwise(inactive)
+    )
+    users = kept.where((F.col(PIECE_NUMBER) == 0) & (F.size(ITEM_INDEX) == 0)).select(
         F.lit("user").alias("kind"),
         F.col(USER_ID).cast("string").alias("id"),
-        F.when(F.col(_LIKED) == 0, "no rating of the items kept").otherwise(inactive).alias(REASON),
+        reason.alias(REASON),
         F.col(_UNIQUE).cast("bigint").alias("rating_count"),
     )
-    rows = items.assign(kind="item", id=items[ITEM_ID].astype(str))
-    schema = "kind string, id string, reason string, rating_count bigint"
+    named = items.assign(kind="item", id=items[ITEM_ID].astype(str))
     columns = ["kind", "id", REASON, "rating_count"]
-    return kept.sparkSession.createDataFrame(rows[columns], schema=schema).unionAll(users)
+    rows = pd.concat([lost.assign(kind="rows", id=None)[columns], named[columns]])
+    schema = "kind string, id string, reason string, rating_count bigint"
+    return kept.sparkSession.createDataFrame(rows, schema=schema).unionAll(users)

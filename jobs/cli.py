@@ -18,7 +18,10 @@ from jobs.errors import ConfigError, JobError, MachineError
 from jobs.printing import printable
 
 if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
     from jobs.config import Config
+    from jobs.storage import Storage
 
 _CONF = Path(__file__).parent.parent / "conf"
 _DEFAULT_CONFIG = _CONF / "sample.toml"
@@ -54,6 +57,12 @@ def _config_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _nightly_options(command: Callable[..., Any]) -> Callable[..., Any]:
     command = click.option(
+        "--promote", is_flag=True, help="Make the run current even if its date is earlier."
+    )(command)
+    command = click.option(
+        "--force", is_flag=True, help="Publish even against the gate; the manifest says so."
+    )(command)
+    command = click.option(
         "--dry-run",
         is_flag=True,
         help="Print sizes, memory and blocks; end with 3 if they cannot fit.",
@@ -88,24 +97,30 @@ def main() -> None:
 @_nightly_options
 @_exits_with_one_line
 def nightly(
-    config_file: Path, overrides: tuple[str, ...], run_date: str | None, dry_run: bool
+    config_file: Path,
+    overrides: tuple[str, ...],
+    run_date: str | None,
+    dry_run: bool,
+    force: bool,
+    promote: bool,
 ) -> None:
     """Read ratings, train, score everyone, publish. Runs under spark-submit."""
     config = _load(config_file, overrides)
     day = _parse_run_date(run_date)
     from jobs.failures import explain_failures
     from jobs.nightly import plan_night, run_nightly
+    from jobs.release import Choices
     from jobs.session import open_session
     from jobs.stages import set_up_logging
 
     set_up_logging()
     with explain_failures():
-        spark = open_session(config.spark)
+        spark = open_session(config.spark, metastore=config.publish.table is not None)
         try:
             if dry_run:
                 plan_night(spark, config)
             else:
-                run_nightly(spark, config, day)
+                run_nightly(spark, config, day, Choices(force=force, promote=promote))
         finally:
             spark.stop()
 
@@ -113,12 +128,69 @@ def nightly(
 @main.command(hidden=True)
 @_nightly_options
 @_exits_with_one_line
-def check(
-    config_file: Path, overrides: tuple[str, ...], run_date: str | None, dry_run: bool
-) -> None:
+def check(config_file: Path, overrides: tuple[str, ...], run_date: str | None, **_: object) -> None:
     """Validate what ``nightly`` would be given, before a JVM is started for it."""
     _load(config_file, overrides)
     _parse_run_date(run_date)
+
+
+@main.command()
+@_config_options
+@_exits_with_one_line
+def runs(config_file: Path, overrides: tuple[str, ...]) -> None:
+    """List the runs in output.path, the latest first."""
+    from jobs.run_listing import tabulate_runs
+    from jobs.runs import list_runs
+    from jobs.summary import print_table
+
+    with _opened_output(_load(config_file, overrides)) as (storage, _):
+        records = list_runs(storage)
+    if not records:
+        click.echo(f"no runs in {storage.root}")
+        return
+    print_table(tabulate_runs(records))
+
+
+@main.command()
+@click.argument("run_id")
+@_config_options
+@_exits_with_one_line
+def rollback(run_id: str, config_file: Path, overrides: tuple[str, ...]) -> None:
+    """Make an earlier run in output.path current again, in one step."""
+    from jobs.metastore import move_table
+    from jobs.publish import RUNS, switch_current
+    from jobs.runs import find_published, hold_output, prepare_output
+    from jobs.schemas import RECOMMENDATIONS
+
+    config = _load(config_file, overrides)
+    with _opened_output(config) as (storage, spark), hold_output(storage, "rollback"):
+        run = find_published(storage, run_id)
+        prepare_output(storage)
+        switch_current(storage, run)
+        if config.publish.table is not None and spark is not None:
+            location = storage.uri(f"{RUNS}/{run.run_id}/{RECOMMENDATIONS.name}")
+            move_table(spark, config.publish.table, location)
+    click.echo(f"{storage.root}/current is run {run.run_id}")
+
+
+@contextlib.contextmanager
+def _opened_output(config: "Config") -> "Iterator[tuple[Storage, SparkSession | None]]":
+    """The output of a configuration; a JVM is started only where it takes one to reach it."""
+    from jobs.failures import explain_failures
+    from jobs.storage import LocalStorage, local_path, open_storage
+
+    local = local_path(config.output.path)
+    with explain_failures():
+        if local is not None and config.publish.table is None:
+            yield LocalStorage(local), None
+            return
+        from jobs.session import open_session
+
+        spark = open_session(config.spark, metastore=config.publish.table is not None)
+        try:
+            yield open_storage(spark, config.output.path), spark
+        finally:
+            spark.stop()
 
 
 @main.command()

@@ -18,7 +18,7 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.schemas import ITEM_ID, ITEM_INDEX, PIECE_NUMBER, RATING, USER_ID
+from jobs.schemas import ITEM_ID, ITEM_INDEX, PIECE_NUMBER, RATING, SEEN, USER_ID
 from jobs.user_rows import make_lists
 from recsys_core.index import ItemIndex
 
@@ -31,6 +31,9 @@ class IndexedRatings:
     index: ItemIndex
     items: pd.DataFrame
     """item_id, rating_count, mean_rating in order of the index."""
+    left_out: DataFrame
+    """user_id, item_index (array of int: indexed items the user has rated; may be empty) of the
+    users who have no row in ``frame``."""
 
 
 def index_ratings(ratings: DataFrame, items: pd.DataFrame) -> IndexedRatings:
@@ -41,11 +44,16 @@ def index_ratings(ratings: DataFrame, items: pd.DataFrame) -> IndexedRatings:
         items: ``CleanRatings.items``.
     """
     frame = ratings.where(F.size(ITEM_INDEX) > 0).select(USER_ID, PIECE_NUMBER, ITEM_INDEX, RATING)
+    left_out = ratings.where((F.col(PIECE_NUMBER) == 0) & (F.size(ITEM_INDEX) == 0)).select(
+        USER_ID, F.col(SEEN).alias(ITEM_INDEX)
+    )
     rated = items["rating_count"] > 0
     if not rated.all():  # rare: all users of an item have left
         frame = _renumber(frame, rated.to_numpy()).persist(StorageLevel.MEMORY_AND_DISK)
+        left_out = _renumber(left_out, rated.to_numpy())
     survivors = items[rated].reset_index(drop=True)
-    return IndexedRatings(frame, ItemIndex.from_ids(survivors[ITEM_ID].tolist()), survivors)
+    index = ItemIndex.from_ids(survivors[ITEM_ID].tolist())
+    return IndexedRatings(frame, index, survivors, left_out)
 
 
 def _renumber(frame: DataFrame, rated: np.ndarray) -> DataFrame:
@@ -54,8 +62,13 @@ def _renumber(frame: DataFrame, rated: np.ndarray) -> DataFrame:
     def renumber(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             old = batch.column(ITEM_INDEX)
-            new = pa.array(new_index[old.flatten().to_numpy()])
-            lists = make_lists(old.value_lengths().to_numpy(), new)
+            index, row = (
+                old.flatten().to_numpy(),
+                np.repeat(np.arange(batch.num_rows), old.value_lengths().to_numpy()),
+            )
+            stays = rated[index]
+            lengths = np.bincount(row[stays], minlength=batch.num_rows)
+            lists = make_lists(lengths, pa.array(new_index[index[stays]]))
             position = batch.schema.get_field_index(ITEM_INDEX)
             yield batch.set_column(position, ITEM_INDEX, lists)
 

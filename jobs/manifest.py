@@ -68,6 +68,8 @@ def make_manifest(
     clusters: Mapping[str, Any],
     model_sha256: Mapping[str, str],
     audit: RecommendationsAudit,
+    excluded: Mapping[str, int],
+    environment: Mapping[str, Any],
     rows: Mapping[Table, int],
     n_partitions: int,
     stage_seconds: Mapping[str, float],
@@ -87,6 +89,8 @@ def make_manifest(
         "clusters": dict(clusters),
         "model_sha256": dict(model_sha256),
         "audit": asdict(audit),
+        "excluded": dict(excluded),
+        "environment": dict(environment),
         "rows": {table.name: count for table, count in rows.items()},
         "stage_seconds": dict(stage_seconds),
     }

@@ -1,16 +1,19 @@
 """Figures of the last run as a textfile of Prometheus' node exporter."""
 
+import contextlib
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from pathlib import Path
+from time import monotonic
 
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from prometheus_client.parser import text_string_to_metric_families
 
-from jobs.errors import MachineError
+from jobs.errors import JobError, MachineError
 
 LAST_SUCCESS = "recsys_last_success_timestamp_seconds"
 LAST_RUN = "recsys_last_run_timestamp_seconds"
@@ -20,6 +23,53 @@ DURATION = "recsys_run_duration_seconds"
 ROWS = "recsys_rows"
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass
+class RunFigures:
+    """What a run adds to its figures while it is at work."""
+
+    rows: Mapping[str, int] | None = None
+    """Of each published table."""
+
+
+@contextlib.contextmanager
+def report_metrics(
+    path: Path | None, run_date: date, *, only_failure: bool = False
+) -> Iterator[RunFigures]:
+    """Write the figures of the run that is the body, however it ends; nothing without a path.
+
+    A file that has become unwritable meanwhile is logged: it changes nothing of how the run ended.
+
+    Raises:
+        MachineError: at the start, if the figures cannot be written.
+    """
+    figures = RunFigures()
+    if path is None:
+        yield figures
+        return
+    started, exit_code = monotonic(), 1
+    try:
+        if not only_failure:
+            check_metrics_file(path)
+        yield figures
+        exit_code = 0
+    except JobError as error:
+        exit_code = error.exit_code
+        raise
+    finally:
+        if exit_code or not only_failure:
+            try:
+                write_metrics(
+                    path,
+                    run_date=run_date,
+                    exit_code=exit_code,
+                    seconds=monotonic() - started,
+                    rows=figures.rows if exit_code == 0 else None,
+                    finished=datetime.now(UTC),
+                )
+            except MachineError as error:
+                logger.warning("%s", error)
 
 
 def check_metrics_file(path: Path) -> None:

@@ -1,18 +1,20 @@
 """The nightly job, from ratings to published Parquet. Started by ``./spark-submit.sh nightly``."""
 
+import contextlib
 import logging
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pyspark.sql import SparkSession
 
 from jobs.account import RowAccount, account_rows
-from jobs.audit import audit_recommendations, audit_rows
+from jobs.audit import audit_excluded, audit_recommendations, audit_rows
 from jobs.catalog import make_catalog
-from jobs.clean import CleanRatings, clean_ratings
+from jobs.clean import CleanRatings, clean_ratings, require_few_refused
 from jobs.cluster import (
     describe_clusters,
     label_items,
@@ -20,11 +22,17 @@ from jobs.cluster import (
     list_similar_items,
 )
 from jobs.config import Config, PublishConfig
+from jobs.errors import GateError, JobError, LockedError
+from jobs.failures import explain_failures
 from jobs.index import index_ratings
 from jobs.manifest import describe_training, make_manifest
+from jobs.metastore import check_table
 from jobs.plan import InputSize, describe_plan, make_plan, measure_input, read_limits, require_fit
-from jobs.publish import Run, StagedRun, reconcile_pointers
+from jobs.preflight import check_cluster
+from jobs.publish import Run, StagedRun
 from jobs.read import read_items, read_ratings
+from jobs.release import Candidate, Choices, PublishedRun, release_run
+from jobs.runs import hold_output, prepare_output
 from jobs.schemas import (
     EXCLUDED,
     ITEM_CLUSTERS,
@@ -36,10 +44,11 @@ from jobs.schemas import (
     Table,
     id_type_name,
 )
-from jobs.score import fold_in_users, score_users
+from jobs.score import fold_in_users, list_popular, score_users
 from jobs.session import choose_partitions
-from jobs.stages import StageClock
-from jobs.storage import open_storage
+from jobs.stages import StageClock, is_json_log, name_run
+from jobs.status import FinalState, RunStatus
+from jobs.storage import Storage, open_storage
 from jobs.summary import pick_lists, print_summary, print_table
 from jobs.train import collect_ratings, train_model
 from recsys_core.factor_model import FactorModel
@@ -48,31 +57,45 @@ from recsys_core.model_format import ItemCatalog, SavedModel
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class PublishedRun:
-    """A run that readers can see."""
-
-    run: Run
-    directory: str
-    manifest: dict[str, Any]
+_NO_CHOICES = Choices()
 
 
-def run_nightly(spark: SparkSession, config: Config, run_date: date) -> PublishedRun:
-    """Read, clean, index, train, score, cluster and publish one night.
+def run_nightly(
+    spark: SparkSession, config: Config, run_date: date, choices: Choices = _NO_CHOICES
+) -> PublishedRun:
+    """Read, clean, index, train, score, cluster, audit, judge and publish one night.
 
     Raises:
         JobError: the run ended without a change to what readers see.
     """
     storage = open_storage(spark, config.output.path)
     storage.check_writable()
-    reconcile_pointers(storage)
-    staged = StagedRun(storage, Run.start(run_date, datetime.now(UTC)))
-    logger.info("run %s", staged.run.run_id)
-    try:
-        return _run_stages(spark, config, staged)
-    finally:
-        staged.discard()  # what was published has left the staging directory by then
-        spark.catalog.clearCache()
+    run = Run.start(run_date, datetime.now(UTC))
+    name_run(run.run_id)
+    logger.info("run %s", run.run_id)
+    with _reported(storage, run) as status, hold_output(storage, run.run_id):
+        prepare_output(storage)
+        status.start()
+        environment = check_cluster(spark)
+        if config.publish.table is not None:
+            check_table(spark, config.publish.table)
+        staged = StagedRun(storage, run)
+        try:
+            candidate = _run_stages(spark, config, staged, environment)
+            published = release_run(spark, config, storage, candidate, choices)
+        finally:
+            staged.discard()  # what was kept has left the staging directory by then
+            spark.catalog.clearCache()
+        rows = published.manifest["rows"][RECOMMENDATIONS.name]
+        status.finish("published", 0, directory=published.directory, rows=rows)
+    if not is_json_log():
+        print_summary(
+            published.manifest,
+            candidate.shown,
+            output=config.output.path,
+            run_directory=published.directory,
+        )
+    return published
 
 
 def plan_night(spark: SparkSession, config: Config) -> None:
@@ -89,7 +112,25 @@ def plan_night(spark: SparkSession, config: Config) -> None:
     require_fit(plan, limits)
 
 
-def _run_stages(spark: SparkSession, config: Config, staged: StagedRun) -> PublishedRun:
+@contextlib.contextmanager
+def _reported(storage: Storage, run: Run) -> Iterator[RunStatus]:
+    """Say in ``status.json`` how the run ended, if it did not end well."""
+    status = RunStatus(storage, run)
+    states: dict[type, FinalState] = {LockedError: "locked", GateError: "rejected"}
+    try:
+        with explain_failures():
+            yield status
+    except JobError as error:
+        status.finish(states.get(type(error), "failed"), error.exit_code, message=str(error))
+        raise
+    except BaseException as error:
+        status.finish("failed", 1, message=f"{type(error).__name__}: {error}")
+        raise
+
+
+def _run_stages(
+    spark: SparkSession, config: Config, staged: StagedRun, environment: dict[str, Any]
+) -> Candidate:
     clock = StageClock()
     with clock.stage("read"):
         source = read_ratings(spark, config.input, config.clean)
@@ -100,6 +141,7 @@ def _run_stages(spark: SparkSession, config: Config, staged: StagedRun) -> Publi
         account = account_rows(source.rows, n_partitions)
         _keep_refused(staged, account)
         clean = clean_ratings(account, config.clean)
+        require_few_refused(account.refused, clean.funnel[0].rows, config.clean.max_bad_fraction)
         _keep_excluded(staged, clean)
     with clock.stage("index"):
         indexed = index_ratings(clean.ratings, clean.items)
@@ -112,8 +154,12 @@ def _run_stages(spark: SparkSession, config: Config, staged: StagedRun) -> Publi
             indexed.frame, len(catalog), max_users=config.train.max_users, seed=config.train.seed
         )
         trained = train_model(ratings, config.train)
+    left_out = indexed.left_out if config.score.fallback == "popularity" else None
     with clock.stage("score"):
         lists = score_users(indexed.frame, trained.model, catalog.item_ids, config.score.k)
+        if left_out is not None:
+            popular = list_popular(left_out, catalog.rating_count, catalog.item_ids, config.score.k)
+            lists = lists.unionAll(popular)
         staged.write_table(RECOMMENDATIONS, lists)
         if config.publish.factors:
             factors = fold_in_users(indexed.frame, trained.model, catalog.item_ids)
@@ -129,9 +175,13 @@ def _run_stages(spark: SparkSession, config: Config, staged: StagedRun) -> Publi
         audit = audit_recommendations(
             written,
             indexed.frame,
+            left_out,
             catalog.item_ids,
             k=config.score.k,
             n_partitions=n_partitions,
+        )
+        excluded = audit_excluded(
+            spark.read.parquet(staged.table_uri(EXCLUDED)), (clean.funnel[0], clean.funnel[-1])
         )
         n_rows = {table: len(rows) for table, rows in item_tables.items()}
         if config.publish.factors:
@@ -139,26 +189,27 @@ def _run_stages(spark: SparkSession, config: Config, staged: StagedRun) -> Publi
         for table, expected in n_rows.items():
             audit_rows(table.name, spark.read.parquet(staged.table_uri(table)), expected)
         shown = pick_lists(written, catalog)
-    with clock.stage("publish"):
         training = describe_training(config, trained, staged.run, source, ratings)
-        manifest = make_manifest(
-            spark,
-            config,
-            staged.run,
-            files=[*source.files, *items.files],
-            funnel=clean.funnel,
-            refused=account.refused,
-            training=training,
-            clusters=clusters,
-            model_sha256=staged.write_model(SavedModel(trained.model, catalog, training)),
-            audit=audit,
-            rows={RECOMMENDATIONS: audit.rows, **n_rows},
-            n_partitions=n_partitions,
-            stage_seconds=clock.seconds,
-        )
-        directory = staged.publish(manifest)
-    print_summary(manifest, shown, output=config.output.path, run_directory=directory)
-    return PublishedRun(staged.run, directory, manifest)
+        model_sha256 = staged.write_model(SavedModel(trained.model, catalog, training))
+    manifest = make_manifest(
+        spark,
+        config,
+        staged.run,
+        files=[*source.files, *items.files],
+        funnel=clean.funnel,
+        refused=account.refused,
+        training=training,
+        clusters=clusters,
+        model_sha256=model_sha256,
+        audit=audit,
+        excluded=excluded,
+        environment=environment,
+        rows={RECOMMENDATIONS: audit.rows, **n_rows},
+        n_partitions=n_partitions,
+        stage_seconds=clock.seconds,
+    )
+    bad_factors = int((~np.isfinite(trained.model.item_factors)).sum())
+    return Candidate(staged, manifest, written, shown, bad_factors)
 
 
 def _keep_refused(staged: StagedRun, account: RowAccount) -> None:

@@ -6,6 +6,7 @@ The probe is imported by the workers: it may need nothing there but Python and t
 import importlib
 import os
 import platform
+import re
 import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -113,8 +114,8 @@ def compare_with_driver(worker: PythonAccount, driver: PythonAccount) -> None:
     """MachineError where results of the worker could differ from the driver's, or be slow."""
     if _minor(worker.python) != _minor(driver.python) or _minor(worker.python) < MINIMUM_PYTHON:
         raise MachineError(
-            f"{worker.place} is Python {worker.python}, the driver is {driver.python}; both must "
-            f"be the same of {_describe_minimum()} or newer: set PYSPARK_PYTHON"
+            f"{worker.place} is Python {worker.python}, the driver {driver.python}; "
+            f"{_describe_same_python()}"
         )
     require_packages(worker, worker.place)
     for name, version in driver.packages.items():
@@ -156,14 +157,18 @@ def _probe_worker(_: Iterable[int]) -> Iterator[PythonAccount]:
 
 
 def _explain_failed_probe(text: str) -> str:
-    cause = find_root_cause(text)
-    if "PYTHON_VERSION_MISMATCH" in text:
-        return f"{cause}; set PYSPARK_PYTHON to the same Python of {_describe_minimum()} or newer"
-    if "Cannot run program" in text:
-        return f"the workers have no such Python: {cause}; set PYSPARK_PYTHON"
+    """What to do where Python did not come as far as the probe."""
+    lost = re.search(r"\(TID \d+\) \((\S+) executor ", text)
+    workers = f"the workers on {lost[1]}" if lost else "the workers"
+    versions = re.search(r"different version: (\S+) than that in driver: ([\d.]+\d)", text)
+    if versions:
+        return f"{workers} run Python {versions[1]}, the driver {versions[2]}; {_describe_same_python()}"
+    program = re.search(r'Cannot run program "([^"]*)": (.*)', text)
+    if program:
+        return f"{workers} cannot start {program[1]} ({program[2]}); {_describe_same_python()}"
     if "No module named 'jobs'" in text:
-        return "the workers cannot import this program; give it to spark-submit with --py-files"
-    return f"the workers cannot run Python: {cause}; {_SAME_ENVIRONMENT}"
+        return f"{workers} cannot import this program; give it to spark-submit with --py-files"
+    return f"{workers} cannot run Python: {find_root_cause(text)}; {_SAME_ENVIRONMENT}"
 
 
 def _minor(version: str) -> tuple[int, int]:
@@ -171,8 +176,9 @@ def _minor(version: str) -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def _describe_minimum() -> str:
-    return ".".join(map(str, MINIMUM_PYTHON))
+def _describe_same_python() -> str:
+    minimum = ".".join(map(str, MINIMUM_PYTHON))
+    return f"set PYSPARK_PYTHON to the driver's Python, {minimum} or newer, on every worker"
 
 
 def _first_line(error: BaseException) -> str:

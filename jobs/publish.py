@@ -5,10 +5,14 @@
 <output>/current               -> runs/<run_id>, swapped by one rename (where there are links)
 <output>/CURRENT.json          the same pointer as a file, for HDFS and object stores
 <output>/quarantine/<run_id>/  refused input rows
+<output>/status/<run_id>.json  what became of it (jobs/status)
+
+Who writes here holds ``Storage.lock``: what lies in staging when a run begins is of the dead.
 """
 
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,8 +30,10 @@ from recsys_core.model_format import SavedModel, encode_model
 CURRENT = "current"
 CURRENT_FILE = "CURRENT.json"
 MANIFEST = "manifest.json"
-_STAGING = ".staging"
-_RUNS = "runs"
+STAGING = ".staging"
+RUNS = "runs"
+RUN_ID = re.compile(r"\d{4}-\d{2}-\d{2}-(\d{8}T\d{6})-[0-9a-f]{6}")
+"""What ``Run.start`` makes, and all that is ever taken for a run: no other name is touched."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,7 @@ class Run:
     """One execution of the job."""
 
     run_id: str
+    """Begins with the run's date; matches ``RUN_ID``."""
     run_date: date
 
     @classmethod
@@ -42,6 +49,19 @@ class Run:
         """A run with a new id, which begins with its date and sorts by its start."""
         started = now.astimezone(UTC).strftime("%Y%m%dT%H%M%S")
         return cls(f"{run_date.isoformat()}-{started}-{secrets.token_hex(3)}", run_date)
+
+    @classmethod
+    def from_id(cls, run_id: str) -> "Run":
+        """The run of an id. ValueError where it is none."""
+        if not RUN_ID.fullmatch(run_id):
+            raise ValueError(f"'{run_id}' is not a run id")
+        return cls(run_id, date.fromisoformat(run_id[:10]))
+
+    @property
+    def started(self) -> datetime:
+        """When it was started, in UTC, to the second."""
+        text = self.run_id.rsplit("-", 2)[1]
+        return datetime.strptime(text, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
 
     @property
     def footer(self) -> dict[str, str]:
@@ -55,7 +75,7 @@ class StagedRun:
     def __init__(self, storage: Storage, run: Run) -> None:
         self._storage = storage
         self.run = run
-        self._path = f"{_STAGING}/{run.run_id}"
+        self._path = f"{STAGING}/{run.run_id}"
 
     def table_uri(self, table: Table) -> str:
         """Where Spark finds a staged table."""
@@ -90,34 +110,27 @@ class StagedRun:
             self._storage.write(f"{self._path}/model/{name}", data)
         return {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
 
-    def publish(self, manifest: Mapping[str, Any]) -> str:
-        """Complete the run with its manifest, move it into place, make it current; the place."""
+    def keep(self, manifest: Mapping[str, Any]) -> str:
+        """Complete the run with its manifest and move it to its place, which is returned.
+
+        It is whole from then on, and no reader is led to it yet.
+        """
         text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
         self._storage.write(f"{self._path}/{MANIFEST}", text.encode())
-        place = f"{_RUNS}/{self.run.run_id}"
+        place = f"{RUNS}/{self.run.run_id}"
         self._storage.move(self._path, place)
-        self._storage.point(CURRENT, place)
-        _write_pointer(self._storage, place, self.run.footer)
-        return f"{self._storage.root}/{place}"
+        return place
 
     def discard(self) -> None:
         """Remove what was staged and not published."""
         self._storage.delete(self._path)
 
 
-def reconcile_pointers(storage: Storage) -> None:
-    """Make ``CURRENT.json`` follow ``current`` where a run was stopped between the two."""
-    linked = storage.pointee(CURRENT)
-    if linked is None or not storage.exists(f"{linked}/{MANIFEST}"):
-        return
-    if storage.exists(CURRENT_FILE) and json.loads(storage.read(CURRENT_FILE))["path"] == linked:
-        return
-    manifest = json.loads(storage.read(f"{linked}/{MANIFEST}"))
-    _write_pointer(storage, linked, {key: manifest[key] for key in ("run_id", "run_date")})
-
-
-def _write_pointer(storage: Storage, place: str, footer: Mapping[str, str]) -> None:
-    pointer = {**footer, "path": place}
+def switch_current(storage: Storage, run: Run) -> None:
+    """Lead readers to a run that is in its place: one rename, and the pointer file after it."""
+    place = f"{RUNS}/{run.run_id}"
+    storage.point(CURRENT, place)
+    pointer = {**run.footer, "path": place}
     storage.write(CURRENT_FILE, (json.dumps(pointer, indent=2) + "\n").encode())
 
 

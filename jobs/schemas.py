@@ -17,6 +17,10 @@ REASON = "reason"
 RAW = "raw"
 FILE = "file"
 PIECE_NUMBER = "piece"
+SEEN = "seen"
+SOURCE = "source"
+SCORE = "score"
+RANK = "rank"
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,8 @@ RECOMMENDATIONS = Table(
         TableColumn("user_id", None, "User id, as in the input."),
         TableColumn("rank", "int", "Place in the user's list; 1 is the best."),
         TableColumn("item_id", None, "Item id, as in the input; never one the user has rated."),
-        TableColumn("score", "float", "Model score; comparable within a user's list."),
-        TableColumn("source", "string", "What made the row: 'model'."),
+        TableColumn("score", "float", "Model score, or number of ratings; comparable in a list."),
+        TableColumn("source", "string", "What made the row: 'model' or 'popularity'."),
     ),
 )
 
@@ -114,12 +118,12 @@ ITEM_FACTORS = Table(
 
 EXCLUDED = Table(
     "excluded",
-    ("kind", "id"),
+    ("kind", "id", "reason"),
     (
-        TableColumn("kind", "string", "'user' or 'item'."),
-        TableColumn("id", "string", "The user's or item's id, as text."),
+        TableColumn("kind", "string", "'user', 'item', or 'rows': input rows, by reason."),
+        TableColumn("id", "string", "The user's or item's id, as text; null for 'rows'."),
         TableColumn("reason", "string", "Why it is not in the run."),
-        TableColumn("rating_count", "bigint", "Its valid, de-duplicated ratings."),
+        TableColumn("rating_count", "bigint", "Its valid, distinct ratings; or the rows lost."),
     ),
 )
 

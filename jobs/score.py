@@ -26,12 +26,12 @@ from jobs.schemas import (
     Table,
 )
 from jobs.user_rows import make_lists, to_matrix, whole_users
-from recsys_core.arrays import IdArray
+from recsys_core.arrays import Float32Array, IdArray, Int32Array, Int64Array
 from recsys_core.factor_model import FactorModel
-from recsys_core.top_k import USERS_PER_BLOCK, TopKScorer
+from recsys_core.top_k import USERS_PER_BLOCK, TopKScorer, number_within
 
 _COLUMNS = (USER_ID, PIECE_NUMBER, ITEM_INDEX, RATING)
-_SOURCE_MODEL = "model"
+MODEL_SOURCE, POPULARITY_SOURCE = "model", "popularity"
 _USERS_AT_ONCE = 12 * USERS_PER_BLOCK
 
 
@@ -56,7 +56,7 @@ def score_users(ratings: DataFrame, model: FactorModel, item_ids: IdArray, k: in
 
     schema = _schema(ratings, item_ids, RECOMMENDATIONS, without="source")
     lists = ratings.select(*_COLUMNS).mapInArrow(score_partition, schema)
-    return lists.withColumn("source", F.lit(_SOURCE_MODEL))
+    return lists.withColumn("source", F.lit(MODEL_SOURCE))
 
 
 def score_batches(
@@ -78,6 +78,49 @@ def score_batches(
                 "score": lists.score,
             }
         )
+
+
+def list_popular(
+    users: DataFrame, rating_count: Int64Array, item_ids: IdArray, k: int
+) -> DataFrame:
+    """The columns of ``RECOMMENDATIONS`` for users without ratings: the most rated items.
+
+    Args:
+        users: user_id, item_index (array of int: what the user has rated), a row for each.
+        rating_count: [n_items]; it is the score. Ties go to the lower item id.
+    """
+    order = np.argsort(-rating_count, kind="stable").astype(np.int32)
+    count = rating_count.astype(np.float32)
+    known: Broadcast[tuple[Int32Array, Float32Array, pa.Array]]
+    known = users.sparkSession.sparkContext.broadcast((order, count, pa.array(item_ids)))
+
+    def list_partition(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        order, count, ids = known.value
+        for batch in batches:
+            seen = batch.column(ITEM_INDEX)
+            lists = [_take_unseen(order, mine.values.to_numpy(), k) for mine in seen]
+            lengths = np.array([len(items) for items in lists], dtype=np.int64)
+            item = np.concatenate([*lists, np.zeros(0, np.int32)])
+            row = np.repeat(np.arange(len(lists)), lengths)
+            yield pa.RecordBatch.from_pydict(
+                {
+                    USER_ID: batch.column(USER_ID).take(pa.array(row)),
+                    "rank": number_within(lengths),
+                    ITEM_ID: ids.take(pa.array(item)),
+                    "score": count[item],
+                }
+            )
+
+    lists = users.select(USER_ID, ITEM_INDEX).mapInArrow(
+        list_partition, _schema(users, item_ids, RECOMMENDATIONS, without="source")
+    )
+    return lists.withColumn("source", F.lit(POPULARITY_SOURCE))
+
+
+def _take_unseen(order: Int32Array, seen: Int32Array, k: int) -> Int32Array:
+    """The first k of ``order`` that are not in ``seen``."""
+    head = order[: k + len(seen)]
+    return head[~np.isin(head, seen)][:k] if len(seen) else head
 
 
 def fold_in_users(ratings: DataFrame, model: FactorModel, item_ids: IdArray) -> DataFrame:

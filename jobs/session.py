@@ -25,9 +25,16 @@ _HADOOP_SETTINGS = {
 }
 
 
-def open_session(config: SparkConfig) -> SparkSession:
-    """The session of this process, with the settings this job's results depend on."""
-    spark = SparkSession.builder.appName("recsys-nightly").getOrCreate()
+def open_session(config: SparkConfig, *, metastore: bool = False) -> SparkSession:
+    """The session of this process, with the settings this job's results depend on.
+
+    Args:
+        metastore: whether tables of the Hive metastore are needed.
+    """
+    builder = SparkSession.builder.appName("recsys-nightly")
+    if metastore:
+        builder = builder.enableHiveSupport()
+    spark = builder.getOrCreate()
     for key, value in _SETTINGS.items():
         spark.conf.set(key, value)
     hadoop = spark._jsc.hadoopConfiguration()

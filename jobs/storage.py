@@ -4,12 +4,18 @@ Only what publishing needs, each operation whole or not at all where the store c
 """
 
 import contextlib
+import errno
+import fcntl
 import hashlib
+import json
 import os
+import re
 import shutil
 import tempfile
+import threading
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +24,13 @@ from urllib.parse import urlsplit
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
-from jobs.errors import MachineError
+from jobs.errors import LockedError, MachineError
+
+LOCK_FILE = ".lock"
+_LEASE_SECONDS = 600.0
+"""A lock in a store without ``flock`` is renewed in a quarter of this, and dead after it."""
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{32}")
+"""Names that a file has until it is whole; what is left of one belongs to a dead writer."""
 
 
 class Storage(Protocol):
@@ -32,7 +44,20 @@ class Storage(Protocol):
     def check_writable(self) -> None:
         """Create the root and prove it can be written. MachineError where it cannot."""
 
+    def require_own(self, *names: str) -> None:
+        """MachineError where a directory of the root is a link: writes would leave the root."""
+
+    def lock(self, holder: Mapping[str, Any]) -> contextlib.AbstractContextManager[None]:
+        """Hold the root for one writer; released by the writer's death too.
+
+        Raises:
+            LockedError: somebody else holds it; says who, by their ``holder``.
+        """
+
     def exists(self, path: str) -> bool: ...
+
+    def is_directory(self, path: str) -> bool:
+        """Whether it is a directory itself, and no link to one."""
 
     def list(self, path: str) -> list[str]:
         """Names below a directory, sorted; none where there is no such directory."""
@@ -55,14 +80,42 @@ class Storage(Protocol):
         """Where ``link`` leads; None where there is no such link or the store has none."""
 
 
+def sweep_temporaries(storage: Storage, directory: str = "") -> None:
+    """Remove what writers that died left of files they had not finished. Needs the lock."""
+    for name in storage.list(directory):
+        if _TEMPORARY.fullmatch(name):
+            storage.delete(f"{directory}/{name}" if directory else name)
+
+
+def _describe_holder(root: str, written: bytes) -> str:
+    """One line on who holds the lock, from what they wrote into it."""
+    try:
+        held = dict(json.loads(written))
+    except (ValueError, TypeError):
+        held = {}
+    who = ", ".join(
+        f"{key} {held[key]}" for key in ("run", "process", "host", "since") if key in held
+    )
+    return (
+        f"output.path = '{root}' is in use by another run ({who or 'it has not said which'}); "
+        "wait for it, or end it: its lock ends with it"
+    )
+
+
 def open_storage(spark: SparkSession, path: str) -> Storage:
     """Storage for an output path: local for ``file:`` and for plain paths on a local default."""
-    scheme = urlsplit(path).scheme
-    if scheme not in ("", "file"):
+    local = local_path(path)
+    if local is None or (not urlsplit(path).scheme and not _default_is_local(spark)):
         return HadoopStorage(spark, path)
-    if not scheme and not _default_is_local(spark):
-        return HadoopStorage(spark, path)
-    return LocalStorage(Path(urlsplit(path).path if scheme else path))
+    return LocalStorage(local)
+
+
+def local_path(path: str) -> Path | None:
+    """The place of ``file:`` and plain paths on this machine; None for other schemes."""
+    parts = urlsplit(path)
+    if parts.scheme not in ("", "file"):
+        return None
+    return Path(parts.path if parts.scheme else path)
 
 
 def _default_is_local(spark: SparkSession) -> bool:
@@ -93,8 +146,38 @@ class LocalStorage:
                 f"output.path = '{self.root}' cannot be written: {error.strerror}"
             ) from None
 
+    def require_own(self, *names: str) -> None:
+        for name in names:
+            if self._at(name).is_symlink():
+                raise MachineError(
+                    f"output.path = '{self.root}': {name} is a symbolic link, and would lead "
+                    "writes out of it; remove the link, or name the real place in output.path"
+                )
+
+    @contextlib.contextmanager
+    def lock(self, holder: Mapping[str, Any]) -> Iterator[None]:
+        # The kernel drops the lock with the process. The file stays: to remove it would let two
+        # writers hold locks on two files of one name.
+        try:
+            handle = os.open(self._at(LOCK_FILE), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        except OSError as error:
+            reason = "is a symbolic link" if error.errno == errno.ELOOP else error.strerror
+            raise MachineError(f"output.path = '{self.root}': {LOCK_FILE}: {reason}") from None
+        with os.fdopen(handle, "r+b") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise LockedError(_describe_holder(self.root, file.read())) from None
+            file.truncate()
+            file.write(json.dumps(holder).encode())
+            file.flush()
+            yield
+
     def exists(self, path: str) -> bool:
         return self._at(path).exists()
+
+    def is_directory(self, path: str) -> bool:
+        return self._at(path).is_dir() and not self._at(path).is_symlink()
 
     def list(self, path: str) -> list[str]:
         directory = self._at(path)
@@ -115,7 +198,9 @@ class LocalStorage:
         self._at(target).parent.mkdir(parents=True, exist_ok=True)
         if self._at(target).exists():
             raise FileExistsError(f"{self._at(target)} exists")
+        _sync_tree(self._at(source))  # what a name leads to must outlive a loss of power
         self._at(source).rename(self._at(target))
+        _sync(self._at(target).parent)
 
     def delete(self, path: str) -> None:
         target = self._at(path)
@@ -133,6 +218,21 @@ class LocalStorage:
         return os.readlink(path) if path.is_symlink() else None  # noqa: PTH115 - the text as written
 
 
+def _sync_tree(directory: Path) -> None:
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            _sync(Path(parent, name))
+        _sync(Path(parent))
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 @contextlib.contextmanager
 def _replacing(target: Path) -> Iterator[Path]:
     """A hidden name beside ``target``, moved over it when the block ends well."""
@@ -140,6 +240,7 @@ def _replacing(target: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(target)
+        _sync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -168,7 +269,7 @@ class HadoopStorage:
             ) from None
 
     def _at(self, path: str) -> Any:
-        return self._jvm.org.apache.hadoop.fs.Path(self._base, path)
+        return self._jvm.org.apache.hadoop.fs.Path(self._base, path) if path else self._base
 
     def uri(self, path: str) -> str:
         return str(self._at(path).toString())
@@ -183,8 +284,77 @@ class HadoopStorage:
                 f"output.path = '{self.root}' cannot be written: {_java_message(error)}"
             ) from None
 
+    def require_own(self, *names: str) -> None:
+        """No links here."""
+
+    @contextlib.contextmanager
+    def lock(self, holder: Mapping[str, Any]) -> Iterator[None]:
+        # A lease: the file exists while the lock is held, and its time says that the holder lives.
+        written = json.dumps({**holder, "lease": uuid.uuid4().hex}).encode()
+        self._retire_dead_lock()
+        if not self._create(LOCK_FILE, written):
+            raise LockedError(_describe_holder(self.root, self._read_lock()))
+        ended = threading.Event()
+        renewal = threading.Thread(target=self._renew_lock, args=(ended,), daemon=True)
+        renewal.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            renewal.join()
+            if self._read_lock() == written:
+                self.delete(LOCK_FILE)
+
+    def _create(self, path: str, data: bytes) -> bool:
+        """Write a new file; False where there is one already."""
+        try:
+            stream = self._fs.create(self._at(path), False)
+        except Py4JJavaError as error:
+            if self._fs.exists(self._at(path)):
+                return False
+            raise MachineError(
+                f"output.path = '{self.root}': {path}: {_java_message(error)}"
+            ) from None
+        try:
+            stream.write(data)
+        finally:
+            stream.close()
+        return True
+
+    def _read_lock(self) -> bytes:
+        try:
+            return self.read(LOCK_FILE)
+        except Py4JJavaError:  # released meanwhile
+            return b""
+
+    def _renew_lock(self, ended: threading.Event) -> None:
+        while not ended.wait(_LEASE_SECONDS / 4):
+            with contextlib.suppress(Py4JJavaError):  # one of the next renewals will do
+                self._fs.setTimes(self._at(LOCK_FILE), int(time.time() * 1000), -1)
+
+    def _retire_dead_lock(self) -> None:
+        """Take the lock of a writer that has not renewed it out of the way."""
+        dead = self._read_lock()
+        try:
+            renewed = self._fs.getFileStatus(self._at(LOCK_FILE)).getModificationTime() / 1000
+        except Py4JJavaError:
+            return
+        if time.time() - renewed < _LEASE_SECONDS:
+            return
+        # Of several that find it dead, one succeeds in renaming it.
+        grave = f"{LOCK_FILE}.{uuid.uuid4().hex}"
+        with contextlib.suppress(Py4JJavaError):
+            self._rename(self._at(LOCK_FILE), self._at(grave), overwrite=False)
+            if self.read(grave) == dead:
+                self.delete(grave)
+            else:  # somebody was quicker, and this is the lock they now hold
+                self._rename(self._at(grave), self._at(LOCK_FILE), overwrite=False)
+
     def exists(self, path: str) -> bool:
         return bool(self._fs.exists(self._at(path)))
+
+    def is_directory(self, path: str) -> bool:
+        return self.exists(path) and bool(self._fs.getFileStatus(self._at(path)).isDirectory())
 
     def list(self, path: str) -> list[str]:
         if not self.exists(path):

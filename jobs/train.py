@@ -14,6 +14,7 @@ from jobs.config import TrainConfig
 from jobs.errors import JobError, MachineError
 from jobs.printing import on_terminal
 from jobs.schemas import ITEM_INDEX, PIECE_NUMBER, RATING, USER_ID
+from jobs.stages import is_json_log
 from jobs.user_rows import to_matrix
 from recsys_core.errors import DeviceError, TrainingError
 from recsys_core.factor_model import TrainedModel
@@ -94,7 +95,7 @@ class _Progress:
     def __init__(self, label: str, total: int) -> None:
         self._label, self._total = label, total
         self._bar: Any = None
-        if on_terminal():
+        if on_terminal() and not is_json_log():
             self._bar = tqdm(total=total, desc=f"train {label}", unit="epoch", leave=False)
 
     def __enter__(self) -> "_Progress":

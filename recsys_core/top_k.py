@@ -51,8 +51,13 @@ class RankedItems:
     @property
     def rank(self) -> Int32Array:
         """[counts.sum()]: 1 for each user's best item."""
-        starts = np.repeat(np.cumsum(self.counts) - self.counts, self.counts)
-        return (np.arange(len(self.item_index)) - starts + 1).astype(np.int32)
+        return number_within(self.counts)
+
+
+def number_within(lengths: Int64Array) -> Int32Array:
+    """1, 2, ... within each of lists of these lengths, end to end."""
+    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return (np.arange(len(starts)) - starts + 1).astype(np.int32)
 
 
 class TopKScorer:

@@ -43,6 +43,8 @@ def spark() -> "Iterator[SparkSession]":
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.ui.enabled": "false",
             "spark.sql.shuffle.partitions": "2",
+            # As in conf/, which pytest does not see when it is called directly.
+            "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
             "spark.executorEnv.OMP_NUM_THREADS": "1",
             "spark.executorEnv.OPENBLAS_NUM_THREADS": "1",
             "spark.executorEnv.MKL_NUM_THREADS": "1",

@@ -305,28 +305,7 @@ def test_a_run_that_dies_while_publishing_changes_nothing(
     def out_of_space(*_: object) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(StagedRun, "publish", out_of_space)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(StagedRun, "keep", out_of_space)
+    with pytest.raises(JobError, match="No space left"):
         run(spark, sample / "ratings.csv", output)
     assert snapshot(output) == before
-
-
-def test_the_pointer_file_follows_the_link_after_a_crash_between_them(
-    spark: SparkSession, sample: Path, tmp_path: Path
-) -> None:
-    from jobs.publish import reconcile_pointers
-    from jobs.storage import LocalStorage
-
-    output = tmp_path / "out"
-    first = run(spark, sample / "ratings.csv", output)
-    old_pointer = (output / "CURRENT.json").read_text()
-    second = run(spark, sample / "ratings.csv", output)
-    assert first.run.run_id != second.run.run_id
-    (output / "CURRENT.json").write_text(old_pointer)
-    reconcile_pointers(LocalStorage(output))
-    assert json.loads((output / "CURRENT.json").read_text())["run_id"] == second.run.run_id
-    first_rows = pd.read_parquet(output / "runs" / first.run.run_id / "recommendations")
-    pd.testing.assert_frame_equal(
-        first_rows.sort_values(["user_id", "rank"], ignore_index=True),
-        read_table(output, "recommendations").sort_values(["user_id", "rank"], ignore_index=True),
-    )

@@ -1,0 +1,143 @@
+"""Decide on a finished run: hold it to the gate, put it in its place, lead readers to it."""
+
+import logging
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from jobs.config import Config
+from jobs.gate import (
+    GateCheck,
+    check_bounds,
+    describe_failures,
+    measure_overlap,
+    require_passed,
+)
+from jobs.metastore import move_table
+from jobs.publish import RUNS, Run, StagedRun, switch_current
+from jobs.runs import RunRecord, read_current, remove_old_runs
+from jobs.schemas import RECOMMENDATIONS
+from jobs.stages import StageClock
+from jobs.storage import Storage
+from jobs.summary import UserList
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the person who starts a run may decide against the rules."""
+
+    force: bool = False
+    """Publish although the gate says no; the manifest records it."""
+    promote: bool = False
+    """Make the run current although the current one has a later date."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A staged run that passed its audit."""
+
+    staged: StagedRun
+    manifest: dict[str, Any]
+    lists: DataFrame
+    """The staged recommendations."""
+    shown: list[UserList]
+    bad_factors: int
+    """Numbers among the item factors that are not finite."""
+
+
+@dataclass(frozen=True)
+class PublishedRun:
+    """A whole run in its place."""
+
+    run: Run
+    directory: str
+    manifest: dict[str, Any]
+    is_current: bool
+    """False for a run of an earlier date than the current one: a backfill moves no reader."""
+
+
+def release_run(
+    spark: SparkSession, config: Config, storage: Storage, candidate: Candidate, choices: Choices
+) -> PublishedRun:
+    """Publish the candidate if the gate lets it; make it current unless it is a backfill.
+
+    A backfill is compared with nothing: the current run is not the one before it.
+
+    Raises:
+        GateError: the run is in its place, marked as rejected, and ``current`` is unchanged.
+    """
+    run, clock = candidate.staged.run, StageClock(candidate.manifest["stage_seconds"])
+    current = read_current(storage)
+    leads = choices.promote or current is None or run.run_date >= current.run.run_date
+    before = current if leads else None
+    with clock.stage("gate"):
+        checks = _judge(spark, config, storage, candidate, before)
+    failures = describe_failures(checks)
+    rejected = bool(failures) and not choices.force
+    manifest = {
+        **candidate.manifest,
+        "state": "rejected" if rejected else "published",
+        "gate": {
+            "passed": not failures,
+            "forced": bool(failures) and choices.force,
+            "compared_with": None if before is None else before.run_id,
+            "checks": [asdict(check) for check in checks],
+        },
+    }
+    place = candidate.staged.keep(manifest)
+    directory = f"{storage.root}/{place}"
+    if leads and not rejected:
+        switch_current(storage, run)
+        if config.publish.table is not None:
+            location = storage.uri(f"{place}/{RECOMMENDATIONS.name}")
+            move_table(spark, config.publish.table, location)
+    _remove_old_runs(config, storage)
+    if rejected:
+        require_passed(checks, directory)
+    if failures:
+        logger.warning("published by --force, against the gate: %s", failures)
+    if current is not None and not leads:
+        logger.warning(
+            "current stays at %s, whose date is later; --promote would move it", current.run_id
+        )
+    return PublishedRun(run, directory, manifest, leads)
+
+
+def _judge(
+    spark: SparkSession,
+    config: Config,
+    storage: Storage,
+    candidate: Candidate,
+    before: RunRecord | None,
+) -> list[GateCheck]:
+    """Every bound of the gate; those that compare only where there is a run before."""
+    overlap = None
+    if before is not None:
+        place = f"{RUNS}/{before.run_id}/{RECOMMENDATIONS.name}"
+        if storage.exists(place):
+            lists = spark.read.parquet(storage.uri(place))
+            overlap = measure_overlap(candidate.lists, lists)
+        else:
+            logger.warning("%s is gone: lists are not compared with it", place)
+    return check_bounds(
+        candidate.manifest,
+        config.gate,
+        bad_factors=candidate.bad_factors,
+        before=None if before is None else before.manifest,
+        overlap=overlap,
+    )
+
+
+def _remove_old_runs(config: Config, storage: Storage) -> None:
+    removed = remove_old_runs(
+        storage,
+        keep_runs=config.publish.keep_runs,
+        keep_hours=config.publish.keep_hours,
+        now=datetime.now(UTC),
+    )
+    if removed:
+        logger.info("removed old runs: %s", ", ".join(removed))
