@@ -190,14 +190,17 @@ def remove_old_runs(
         for run in pick_old([record.run for record in records if record.state == state])
         if not any(record.is_current and record.run == run for record in records)
     ]
+    beside = ((QUARANTINE.name, ""), (STATUS, ".json"))
     for run in old:
         # Out of the place of whole runs first: a death midway must not leave half of one there.
         storage.move(f"{RUNS}/{run.run_id}", f"{STAGING}/{run.run_id}")
         storage.delete(f"{STAGING}/{run.run_id}")
-    there = {record.run for record in records} - {*old}
-    for folder, ending in ((QUARANTINE.name, ""), (STATUS, ".json")):
+        for folder, ending in beside:
+            storage.delete(f"{folder}/{run.run_id}{ending}")
+    there = {record.run for record in records}
+    for folder, ending in beside:
         names = (name.removesuffix(ending) for name in storage.list(folder))
-        kept = [Run.from_id(name) for name in names if RUN_ID.fullmatch(name)]
-        for run in pick_old([run for run in kept if run not in there]):
+        failed = {Run.from_id(name) for name in names if RUN_ID.fullmatch(name)} - there
+        for run in pick_old([*failed]):
             storage.delete(f"{folder}/{run.run_id}{ending}")
     return [run.run_id for run in old]
