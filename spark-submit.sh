@@ -13,8 +13,8 @@
 #   --help    all commands
 #
 # For nightly also: --master URL (or SPARK_MASTER), --conf key=value and --archives FILE, as in
-# spark-submit. Exit codes: 0 done, 2 configuration, 3 environment, 4 input, 5 not fit to publish,
-# 1 anything else.
+# spark-submit. Exit codes: 0 published (other commands: done), 2 configuration, 3 environment,
+# 4 input, 5 not fit to publish, 6 locked by another run, 1 anything else.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -6,6 +6,7 @@ Each imports what it needs when it runs, so that the quick ones stay quick.
 import contextlib
 import logging
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from functools import wraps
@@ -16,12 +17,16 @@ import click
 
 from jobs.errors import ConfigError, JobError, MachineError
 from jobs.printing import printable
+from jobs.stages import is_json_log
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from jobs.config import Config
+    from jobs.stages import LogFormat
     from jobs.storage import Storage
+
+logger = logging.getLogger(__name__)
 
 _CONF = Path(__file__).parent.parent / "conf"
 _DEFAULT_CONFIG = _CONF / "sample.toml"
@@ -35,8 +40,18 @@ def _exits_with_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return command(*args, **kwargs)
         except JobError as error:
-            click.echo(f"error: {error}", err=True)
+            if is_json_log():
+                logger.error("%s", error)
+            else:
+                click.echo(f"error: {error}", err=True)
             sys.exit(error.exit_code)
+        except Exception as error:
+            if not is_json_log():
+                raise
+            # Where, not what: the message of an error nobody foresaw may quote ratings.
+            trace = traceback.format_tb(error.__traceback__)
+            logger.error("unexpected %s", type(error).__name__, extra={"traceback": trace})
+            sys.exit(JobError.exit_code)
 
     return run
 
@@ -56,6 +71,18 @@ def _config_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _nightly_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    command = click.option(
+        "--metrics-file",
+        type=click.Path(path_type=Path),
+        help="Write last success, duration and rows here, for Prometheus' node exporter.",
+    )(command)
+    command = click.option(
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="How the log is written; json prints nothing else.",
+    )(command)
     command = click.option(
         "--promote", is_flag=True, help="Make the run current even if its date is earlier."
     )(command)
@@ -103,35 +130,55 @@ def nightly(
     dry_run: bool,
     force: bool,
     promote: bool,
+    log_format: "LogFormat",
+    metrics_file: Path | None,
 ) -> None:
     """Read ratings, train, score everyone, publish. Runs under spark-submit."""
-    config = _load(config_file, overrides)
-    day = _parse_run_date(run_date)
     from jobs.failures import explain_failures
-    from jobs.nightly import plan_night, run_nightly
-    from jobs.release import Choices
-    from jobs.session import open_session
+    from jobs.metrics_file import report_metrics
     from jobs.stages import set_up_logging
 
-    set_up_logging()
-    with explain_failures():
-        spark = open_session(config.spark, metastore=config.publish.table is not None)
-        try:
-            if dry_run:
-                plan_night(spark, config)
-            else:
-                run_nightly(spark, config, day, Choices(force=force, promote=promote))
-        finally:
-            spark.stop()
+    set_up_logging(log_format)
+    day = _parse_run_date(run_date)
+    # A dry run publishes nothing: it is no run to those who read the figures.
+    with report_metrics(None if dry_run else metrics_file, day) as figures:
+        config = _load(config_file, overrides)
+        from jobs.nightly import plan_night, run_nightly
+        from jobs.release import Choices
+        from jobs.session import open_session
+
+        with explain_failures():
+            spark = open_session(config.spark, metastore=config.publish.table is not None)
+            try:
+                if dry_run:
+                    plan_night(spark, config)
+                else:
+                    choices = Choices(force=force, promote=promote)
+                    figures.rows = run_nightly(spark, config, day, choices).manifest["rows"]
+            finally:
+                spark.stop()
 
 
 @main.command(hidden=True)
 @_nightly_options
 @_exits_with_one_line
-def check(config_file: Path, overrides: tuple[str, ...], run_date: str | None, **_: object) -> None:
+def check(
+    config_file: Path,
+    overrides: tuple[str, ...],
+    run_date: str | None,
+    dry_run: bool,
+    log_format: "LogFormat",
+    metrics_file: Path | None,
+    **_: object,
+) -> None:
     """Validate what ``nightly`` would be given, before a JVM is started for it."""
-    _load(config_file, overrides)
-    _parse_run_date(run_date)
+    from jobs.metrics_file import report_metrics
+    from jobs.stages import set_up_logging
+
+    set_up_logging(log_format)
+    day = _parse_run_date(run_date)
+    with report_metrics(None if dry_run else metrics_file, day, only_failure=True):
+        _load(config_file, overrides)
 
 
 @main.command()

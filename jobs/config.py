@@ -187,7 +187,7 @@ class GateConfig(Section):
     """Bounds a run must keep to become current. Those that compare need a run before it."""
 
     min_users_covered: float = Field(
-        0.95, ge=0, le=1, description="Least share of the users who must have a list."
+        0.8, ge=0, le=1, description="Least share of the input's users who must have a list."
     )
     min_rows: int = Field(1, ge=0, description="Least number of recommendations.")
     min_item_coverage: float = Field(

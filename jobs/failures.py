@@ -9,6 +9,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 
 from jobs.errors import InputError, JobError
+from jobs.printing import printable
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def explain_failures() -> Iterator[None]:
         logger.debug("failed in Spark", exc_info=True)
         text = str(error)
         kind = InputError if any(mark in text for mark in _UNREADABLE) else JobError
-        raise kind(f"Spark failed: {find_root_cause(text)}") from error
+        raise kind(printable(f"{_name_place(text)}: {find_root_cause(text)}")) from error
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         raise JobError(f"{place}{error.strerror or error}") from error
@@ -51,4 +52,12 @@ def find_root_cause(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     python = [line for line in lines if re.match(r"^[A-Za-z_.]*(Error|Exception): \S", line)]
     causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
-    return (causes[-1:] or python[-1:] or lines[:1] or ["no message"])[0]
+    # Py4J puts the Java exception in the second line, after a colon.
+    java = [line.removeprefix(": ") for line in lines[1:2] if line.startswith(": ")]
+    return (causes[-1:] or python[-1:] or java or lines[:1] or ["no message"])[0]
+
+
+def _name_place(text: str) -> str:
+    """The input file that Spark was reading when it failed, where it says so."""
+    file = re.search(r"while reading file (.+?)\. ", text)
+    return f"{file[1]}: cannot be read" if file else "Spark failed"

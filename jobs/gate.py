@@ -46,7 +46,7 @@ def check_bounds(
     audit, came = manifest["audit"], manifest["funnel"][0]["rows"]
     came_before = None if before is None else read_input_rows(before)
     values: dict[str, float | None] = {
-        "min_users_covered": _share(audit["users"], audit["users"] + audit["users_without_list"]),
+        "min_users_covered": _share(audit["users"], manifest["funnel"][0]["users"]),
         "min_rows": audit["rows"],
         "min_item_coverage": _share(audit["distinct_items"], manifest["funnel"][-1]["items"]),
         "max_top_item_share": _share(audit["top_item_lists"], audit["users"]),

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -141,7 +142,11 @@ def _read_samples(path: Path) -> dict[tuple[str, str], float]:
         logger.warning("--metrics-file %s is unreadable, and written anew: %s", path, error)
         return {}
     samples = [sample for family in families for sample in family.samples]
-    return {(sample.name, sample.labels.get("table", "")): sample.value for sample in samples}
+    return {
+        (sample.name, sample.labels.get("table", "")): sample.value
+        for sample in samples
+        if math.isfinite(sample.value)
+    }
 
 
 def _midnight(day: date) -> float:

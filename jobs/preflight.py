@@ -162,7 +162,8 @@ def _explain_failed_probe(text: str) -> str:
     workers = f"the workers on {lost[1]}" if lost else "the workers"
     versions = re.search(r"different version: (\S+) than that in driver: ([\d.]+\d)", text)
     if versions:
-        return f"{workers} run Python {versions[1]}, the driver {versions[2]}; {_describe_same_python()}"
+        found = f"run Python {versions[1]}, the driver {versions[2]}"
+        return f"{workers} {found}; {_describe_same_python()}"
     program = re.search(r'Cannot run program "([^"]*)": (.*)', text)
     if program:
         return f"{workers} cannot start {program[1]} ({program[2]}); {_describe_same_python()}"

@@ -48,6 +48,14 @@ logger = logging.getLogger(__name__)
 
 _SAMPLE_ROWS = 1000
 
+_NUMBER = r"^\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\s*$"
+"""A decimal number. Java, and so Spark, reads '4.5f' and '0x1p1' as numbers too."""
+_NOT_FINITE = r"(?i)^\s*[-+]?(nan|inf|infinity)\s*$"
+_INVISIBLE = r"^[\s\p{Z}\p{C}]*$"
+"""Text without a visible character, such as a no-break space: an id nobody could tell apart."""
+_DATED = r"^\s*[-+]?[0-9]{4,6}\b"
+"""Begins with a year. Spark reads '10:00' as ten o'clock of the day on which it is run."""
+
 
 @dataclass(frozen=True)
 class RatingsInput:
@@ -149,14 +157,22 @@ def _resolve_id_type(
         return "string"
     lines = read_head(spark, source.file, _SAMPLE_ROWS + 1)[1:]
     position = list(source.columns).index(name)
-    rows = csv.reader(lines, delimiter=config.separator)
+    rows = [row for line in lines for row in _split_line(line, config.separator)]
     return _guess_id_type([row[position].strip() for row in rows if len(row) > position])
+
+
+def _split_line(line: str, separator: str) -> list[list[str]]:
+    """The fields of one line, in a list of their own; none where they cannot be told."""
+    try:
+        return list(csv.reader([line], delimiter=separator))
+    except csv.Error:  # a field beyond Python's limit: Spark will quarantine the row, or read it
+        return []
 
 
 def _guess_id_type(sample: Sequence[str]) -> IdType:
     """``integer`` where most of the sample is one and none has a leading zero, as codes have."""
     filled = [text for text in sample if text]
-    integers = [text for text in filled if text.removeprefix("-").isdecimal()]
+    integers = [text for text in filled if text.isascii() and text.removeprefix("-").isdecimal()]
     if any(len(text) > 1 and text.startswith("0") for text in integers):
         return "string"
     return "integer" if 2 * len(integers) >= len(filled) else "string"
@@ -175,7 +191,12 @@ def _parse(
     item_id, item_refusal = _parse_id(source, names.item, item_type, "item")
     rating, rating_refusal = _parse_rating(source, names.rating, clean)
     timestamp, time_refusal = _parse_timestamp(source, timestamp_name)
-    malformed = F.when(source.malformed, F.lit("malformed row"))
+    exact = [names.rating, *([timestamp_name] if timestamp_name else [])]
+    exact += [names.user] if user_type == "integer" else []
+    exact += [names.item] if item_type == "integer" else []
+    malformed = F.when(
+        source.malformed | _holds_half_a_quote(source, exact), F.lit("malformed row")
+    )
     reason = F.coalesce(malformed, user_refusal, item_refusal, rating_refusal, time_refusal)
     refused = reason.isNotNull()
     return source.frame.select(
@@ -186,6 +207,30 @@ def _parse(
         reason.alias(REASON),
         F.when(refused, source.raw).alias(RAW),
         F.when(refused, F.input_file_name()).alias(FILE),
+    )
+
+
+def _holds_half_a_quote(source: Source, exact: Sequence[str]) -> Column:
+    """Whether a text field was cut by a line end: what is left of it has a quote without its pair.
+
+    A quoted field with a line end comes as several rows, and its last line may look like a rating.
+
+    Args:
+        exact: columns that cannot hold a quote, as they are parsed to numbers.
+    """
+    if not source.is_text:
+        return F.lit(False)
+    texts = [source[name] for name in source.columns if name not in exact]
+    return reduce(
+        lambda found, text: (
+            found
+            | (
+                (text.startswith('"') | text.endswith('"'))
+                & (F.length(F.regexp_replace(text, '[^"]', "")) % 2 == 1)
+            )
+        ),
+        texts,
+        F.lit(False),
     )
 
 
@@ -202,9 +247,12 @@ def _parse_id(source: Source, name: str, id_type: IdType, kind: str) -> tuple[Co
     if id_type == "integer" and isinstance(column_type, IntegralType):
         return column.cast("bigint"), F.when(column.isNull(), F.lit(f"empty {kind} id"))
     text = column.cast("string")
-    empty = F.when(column.isNull() | (F.trim(text) == ""), F.lit(f"empty {kind} id"))
+    empty = F.when(column.isNull() | text.rlike(_INVISIBLE), F.lit(f"empty {kind} id"))
     if id_type == "string":
-        return F.when(empty.isNull(), text), empty
+        # Bytes that are not UTF-8 come as U+FFFD, in which different ids fall together.
+        broken = F.when(text.contains("\ufffd"), F.lit(f"{kind} id is not UTF-8"))
+        refusal = F.coalesce(empty, broken)
+        return F.when(refusal.isNull(), text), refusal
     value = F.trim(text).try_cast("bigint")
     # '007' and '+7' are codes: as integers they would fall together with 7.
     exact = value.isNotNull() & (value.cast("string") == F.trim(text))
@@ -222,8 +270,8 @@ def _parse_rating(source: Source, name: str, clean: CleanConfig) -> tuple[Column
     outside = ~value.between(clean.min_rating, clean.max_rating)
     empty, unreadable = column.isNull(), value.isNull()
     if isinstance(column_type, StringType):
-        empty |= F.trim(column) == ""
-        unreadable |= F.trim(column).rlike("[0-9.][dDfF]$")  # Java reads '4.5f' as a number
+        empty |= column.rlike(r"^\s*$")
+        unreadable |= ~(column.rlike(_NUMBER) | column.rlike(_NOT_FINITE))
     refusal = (
         F.when(empty, F.lit("empty rating"))
         .when(unreadable, F.lit("rating is not a number"))
@@ -249,6 +297,7 @@ def _parse_timestamp(source: Source, name: str | None) -> tuple[Column, Column]:
             f"{source.file}: column '{name}' is {column_type.simpleString()}; "
             "timestamps are seconds or times"
         )
-    value = F.coalesce(column.try_cast("bigint"), F.unix_seconds(column.try_cast("timestamp")))
-    filled = column.isNotNull() & (F.trim(column) != "")
+    time = F.when(column.rlike(_DATED), F.unix_seconds(column.try_cast("timestamp")))
+    value = F.coalesce(column.try_cast("bigint"), time)
+    filled = column.isNotNull() & ~column.rlike(r"^\s*$")
     return value, F.when(filled & value.isNull(), F.lit("timestamp is not a time"))

@@ -4,6 +4,7 @@ CSV is read as text, in the order of each file's own header: Spark's CSV schemas
 """
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -16,10 +17,16 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, StringType, StructField, StructType
 
 from jobs.config import InputConfig
-from jobs.errors import InputError
+from jobs.errors import ConfigError, InputError
+from jobs.failures import find_root_cause
+from jobs.printing import printable
 from jobs.storage import InputFile, find_files
 
 _CORRUPT = "_corrupt_record"
+_MOST_FIELDS = 1_000_000
+"""Of one CSV row. A row with more ends the run: Spark's own limit of 20,480 would do so earlier."""
+_SHOWN_COLUMNS = 20
+_SHOWN_LETTERS = 80
 
 
 @dataclass(frozen=True)
@@ -41,20 +48,31 @@ class Source:
     """One of its files, for messages."""
 
     def __getitem__(self, name: str) -> Column:
-        return F.col(f"`{self.columns[name]}`")
+        return _column(self.columns[name])
+
+
+def _column(name: str) -> Column:
+    """The column of exactly this name, which may hold dots and backticks."""
+    return F.col("`" + name.replace("`", "``") + "`")
 
 
 def find_input(spark: SparkSession, pattern: str, key: str) -> list[InputFile]:
     """The files behind ``pattern`` that are not empty. InputError, naming ``key``, without any."""
     try:
         files = find_files(spark, pattern)
-    except Py4JJavaError as error:
-        reason = str(error.java_exception.getMessage()).splitlines()[0]
-        raise InputError(f"{key} = '{pattern}' cannot be read: {reason}") from None
+    except (PySparkException, Py4JJavaError) as error:
+        raise InputError(f"{key} = '{pattern}' cannot be read: {_reason(error)}") from None
     if not files:
         raise InputError(f"{key} = '{pattern}': no such file")
     if not any(file.bytes for file in files):
         raise InputError(f"{key} = '{pattern}': the file is empty (0 bytes)")
+    for file in files:
+        name = file.path.rpartition("/")[2]
+        if name.startswith(("_", ".")):
+            raise InputError(
+                f"{key} = '{pattern}': Spark passes over files such as '{name}', whose names begin "
+                "with '_' or '.'; give it another name"
+            )
     return [file for file in files if file.bytes]
 
 
@@ -67,8 +85,14 @@ def open_sources(
         multi_line: whether quoted CSV fields may hold line ends; such files are read whole.
 
     Raises:
+        ConfigError: a separator that has another meaning in CSV.
         InputError: a file without a header, a column named twice, or a broken Parquet file.
     """
+    if config.separator in '"\\\r\n':
+        raise ConfigError(
+            f"input.separator = {config.separator!r}: quotes, backslashes and line ends cannot "
+            "separate fields"
+        )
     paths = [file.path for file in files]
     parquet = [_is_parquet(path, config.format) for path in paths]
     sources = []
@@ -91,14 +115,16 @@ def _is_parquet(path: str, declared: Literal["auto", "csv", "parquet"]) -> bool:
 
 def _open_parquet(spark: SparkSession, paths: list[str]) -> Source:
     try:
-        frame = spark.read.parquet(*paths)
+        # Spark would take the schema of any one file for that of all.
+        frame = spark.read.parquet(*map(_escape_glob, paths), mergeSchema=True)
     except (PySparkException, Py4JJavaError) as error:
-        raise InputError(f"{paths[0]}: not a readable Parquet file: {_first_line(error)}") from None
+        place = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
+        raise InputError(f"{place}: not readable as Parquet: {_reason(error)}") from None
     return Source(
         frame,
         {field.name: field.dataType for field in frame.schema},
         {name: name for name in frame.columns},
-        F.to_json(F.struct(*[F.col(f"`{name}`") for name in frame.columns])),
+        F.to_json(F.struct(*[_column(name) for name in frame.columns])),
         F.lit(False),
         False,
         paths[0],
@@ -111,10 +137,12 @@ def _open_csv(
     columns = {name: f"c{position}" for position, name in enumerate(header)}
     if len(columns) < len(header):
         repeated = next(name for name in header if header.count(name) > 1)
-        raise InputError(f"{paths[0]}: the header names column '{repeated}' more than once")
+        raise InputError(
+            f"{paths[0]}: the header names column '{_shorten(repeated)}' more than once"
+        )
     schema = StructType([StructField(name, StringType()) for name in (*columns.values(), _CORRUPT)])
     frame = spark.read.csv(
-        paths,
+        list(map(_escape_glob, paths)),
         schema=schema,
         header=True,
         sep=separator,
@@ -123,6 +151,7 @@ def _open_csv(
         multiLine=multi_line,
         mode="PERMISSIVE",
         columnNameOfCorruptRecord=_CORRUPT,
+        maxColumns=max(_MOST_FIELDS, len(schema)),
         # The header was read above, and the schema is in its order.
         enforceSchema=True,
     )
@@ -138,8 +167,18 @@ def _open_csv(
     )
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _escape_glob(path: str) -> str:
+    """A path that means itself: Spark takes every path for a pattern."""
+    return re.sub(r"([][{}*?\\])", r"\\\1", path)
+
+
+def _reason(error: BaseException) -> str:
+    return printable(find_root_cause(str(error)))
+
+
+def _shorten(text: str) -> str:
+    shown = text if len(text) <= _SHOWN_LETTERS else f"{text[:_SHOWN_LETTERS]}..."
+    return printable(shown)
 
 
 def read_head(spark: SparkSession, path: str, n_lines: int) -> list[str]:
@@ -147,8 +186,9 @@ def read_head(spark: SparkSession, path: str, n_lines: int) -> list[str]:
     jvm: Any = spark._jvm
     conf = spark._jsc.hadoopConfiguration()
     hadoop_path = jvm.org.apache.hadoop.fs.Path(path)
-    stream = hadoop_path.getFileSystem(conf).open(hadoop_path)
+    stream: Any = None
     try:
+        stream = hadoop_path.getFileSystem(conf).open(hadoop_path)
         codec = jvm.org.apache.hadoop.io.compress.CompressionCodecFactory(conf).getCodec(
             hadoop_path
         )
@@ -159,25 +199,30 @@ def read_head(spark: SparkSession, path: str, n_lines: int) -> list[str]:
         while len(head) < n_lines and lines.hasNext():
             head.append(str(lines.next()))
         return head
-    except Py4JJavaError as error:
-        reason = _first_line(Exception(error.java_exception.toString()))
-        raise InputError(f"{path}: cannot be read: {reason}") from None
+    except (PySparkException, Py4JJavaError) as error:
+        raise InputError(f"{path}: cannot be read: {_reason(error)}") from None
     finally:
-        stream.close()
+        if stream is not None:
+            stream.close()
 
 
 def _read_header(spark: SparkSession, path: str, separator: str) -> tuple[str, ...]:
     lines = read_head(spark, path, 1)
     if not lines or not lines[0].strip("\ufeff \t\r"):
         raise InputError(f"{path}: the file has no header line")
-    names = next(csv.reader([lines[0].removeprefix("\ufeff")], delimiter=separator))
+    try:
+        names = next(csv.reader([lines[0].removeprefix("\ufeff")], delimiter=separator))
+    except csv.Error as error:
+        raise InputError(f"{path}: the first line is not a CSV header: {error}") from None
     return tuple(name.strip() for name in names)
 
 
 def require_column(source: Source, name: str, key: str) -> None:
     """Raise InputError, naming the file, its columns and the setting, where ``name`` is missing."""
     if name not in source.columns:
-        found = ", ".join(source.columns)
+        found = ", ".join(map(_shorten, list(source.columns)[:_SHOWN_COLUMNS]))
+        if len(source.columns) > _SHOWN_COLUMNS:
+            found += f" and {len(source.columns) - _SHOWN_COLUMNS} more"
         raise InputError(
             f"{source.file}: no column '{name}' (it has: {found}); "
             f"set {key} to the right one, as in --set {key}=NAME"

@@ -5,6 +5,7 @@ from recsys_core.recommender import recommend
 recommend({"Toy Story (1995)": 5, "Heat (1995)": 3.5}, model, k=10)
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -145,7 +146,7 @@ def find_item(key: ItemKey, model: SavedModel, titles: TitleIndex) -> int | None
     if (item := index.get(key)) is not None:
         return item
     text = str(key)
-    if index.item_ids.dtype != object and text.removeprefix("-").isdecimal():
+    if index.item_ids.dtype != object and re.fullmatch(r"-?[0-9]{1,19}", text):
         return index.get(int(text))  # JSON knows only text as keys
     candidates = titles.find(text)
     if len(candidates) > 1:

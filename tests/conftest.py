@@ -26,8 +26,8 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def spark() -> "Iterator[SparkSession]":
-    """A small pinned session, made as the job makes its own."""
+def spark(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[SparkSession]":
+    """A small pinned session, made as the job makes its own; with a metastore of its own."""
     from pyspark.sql import SparkSession
 
     from jobs.config import SparkConfig
@@ -35,8 +35,15 @@ def spark() -> "Iterator[SparkSession]":
 
     # Workers take the first python3 on PATH otherwise, also when pytest is called directly.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    metastore = tmp_path_factory.mktemp("metastore")
     SparkSession.builder.config(
         map={
+            "spark.sql.catalogImplementation": "hive",
+            "spark.sql.warehouse.dir": str(metastore / "warehouse"),
+            "spark.hadoop.javax.jdo.option.ConnectionURL": (
+                f"jdbc:derby:;databaseName={metastore}/db;create=true"
+            ),
+            "spark.driver.extraJavaOptions": f"-Dderby.system.home={metastore}",
             "spark.master": "local[2]",
             "spark.driver.memory": "2g",
             "spark.driver.host": "127.0.0.1",

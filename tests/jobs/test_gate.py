@@ -10,14 +10,13 @@ from jobs.gate import check_bounds, describe_failures, measure_overlap, require_
 GOOD: dict[str, Any] = {
     "audit": {
         "users": 100,
-        "users_without_list": 0,
         "rows": 1_000,
         "distinct_items": 50,
         "top_item_lists": 40,
         "min_score": 0.1,
         "max_score": 4.9,
     },
-    "funnel": [{"rows": 10_000, "items": 120}, {"rows": 9_000, "items": 100}],
+    "funnel": [{"rows": 10_000, "users": 110}, {"rows": 9_000, "items": 100}],
     "quarantined": {"rating is NaN": 10},
 }
 BEFORE: dict[str, Any] = {"funnel": [{"rows": 10_000}]}
@@ -50,7 +49,7 @@ def test_without_a_run_before_nothing_is_compared() -> None:
 @pytest.mark.parametrize(
     ("bound", "manifest", "facts"),
     [
-        ("min_users_covered", change(users_without_list=6), {}),
+        ("min_users_covered", change(users=87, top_item_lists=40), {}),
         ("min_rows", change(rows=0), {}),
         ("min_item_coverage", change(distinct_items=0), {}),
         ("max_top_item_share", change(top_item_lists=96), {}),

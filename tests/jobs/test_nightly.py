@@ -202,6 +202,7 @@ def test_a_user_who_rated_nearly_everything_gets_fewer_rows(
         cluster={"n_clusters": 2},
         train={"nmf": {"n_components": 2}},
         score={"k": 5},
+        gate={"min_users_covered": 0.5},
     )
     lists = read_table(tmp_path / "out", "recommendations")
     assert lists.groupby("user_id").size().to_dict() == {2: 2, 3: 5}
