@@ -1,0 +1,118 @@
+"""status.json: written whole, by whoever owns it, and never in the way of a failure."""
+
+import json
+import logging
+import os
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from jobs.publish import Run
+from jobs.status import STATUS, STATUS_FILE, RunStatus, read_status
+from jobs.storage import LocalStorage, Storage, open_storage
+
+NIGHT = date(2026, 11, 21)
+
+
+@pytest.fixture(params=["disk", "hadoop"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    root = tmp_path / "out"
+    if request.param == "disk":
+        return LocalStorage(root)
+    # Its own scheme keeps Hadoop's way to the same disk apart from the local one.
+    from jobs.storage import HadoopStorage
+
+    spark: SparkSession = request.getfixturevalue("spark")
+    return HadoopStorage(spark, f"file://{root}")
+
+
+def start_run() -> Run:
+    return Run.start(NIGHT, datetime.now(UTC))
+
+
+def read(storage: Storage, path: str) -> dict[str, Any]:
+    return dict(json.loads(storage.read(path)))
+
+
+def test_a_run_is_followed_from_start_to_end(storage: Storage) -> None:
+    run = start_run()
+    status = RunStatus(storage, run)
+    status.start()
+    running = read(storage, STATUS_FILE)
+    assert running["state"] == "running"
+    assert running["pid"] == os.getpid()
+    assert running["host"] == os.uname().nodename
+    assert running["exit_code"] is None
+    assert running["finished_at"] is None
+    assert read_status(storage, run.run_id) == running
+
+    status.finish("published", 0, directory=f"runs/{run.run_id}", rows=840)
+    done = read(storage, STATUS_FILE)
+    assert done == running | {
+        "state": "published",
+        "exit_code": 0,
+        "directory": f"runs/{run.run_id}",
+        "rows": 840,
+        "finished_at": done["finished_at"],
+        "seconds": done["seconds"],
+    }
+    assert done["run_id"] == run.run_id
+    assert done["run_date"] == "2026-11-21"
+    assert done["message"] is None
+    begin, end = (datetime.fromisoformat(done[key]) for key in ("started_at", "finished_at"))
+    assert begin.tzinfo == end.tzinfo == UTC
+    assert (end - begin).total_seconds() == pytest.approx(done["seconds"], abs=0.5)
+    assert read_status(storage, run.run_id) == done
+    assert storage.list(STATUS) == [f"{run.run_id}.json"]
+
+
+def test_a_failure_says_why(storage: Storage) -> None:
+    run = start_run()
+    status = RunStatus(storage, run)
+    status.start()
+    status.finish("rejected", 5, message="gate.max_drop: 40% fewer users")
+    done = read_status(storage)
+    assert done is not None
+    assert (done["state"], done["exit_code"]) == ("rejected", 5)
+    assert done["message"] == "gate.max_drop: 40% fewer users"
+
+
+def test_a_run_that_is_locked_out_leaves_the_owners_status(storage: Storage) -> None:
+    owner, late = start_run(), start_run()
+    RunStatus(storage, owner).start()
+    before = storage.read(STATUS_FILE)
+    RunStatus(storage, late).finish("locked", 6, message="held by another run")
+    assert storage.read(STATUS_FILE) == before
+    mine = read_status(storage, late.run_id)
+    assert mine is not None
+    assert (mine["state"], mine["exit_code"]) == ("locked", 6)
+
+
+def test_what_cannot_be_written_at_the_end_is_a_warning(
+    storage: Storage, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    status = RunStatus(storage, start_run())
+    (tmp_path / "out").write_text("a file stands where the output was")
+    with caplog.at_level(logging.WARNING):
+        status.finish("failed", 1, message="the disk went away")
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "status.json was not written" in caplog.text
+
+
+def test_what_cannot_be_written_at_the_start_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(OSError, match="out"):
+        RunStatus(LocalStorage(tmp_path / "out"), start_run()).start()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1, 2", "null", "3"])
+def test_a_damaged_status_is_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / STATUS_FILE).write_text(content)
+    assert read_status(LocalStorage(tmp_path)) is None
+
+
+def test_an_output_without_runs_has_no_status(spark: SparkSession, tmp_path: Path) -> None:
+    assert read_status(open_storage(spark, str(tmp_path / "none"))) is None
