@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.config import GateConfig
 from jobs.errors import GateError
 from jobs.schemas import ITEM_ID, USER_ID
+
+_SIDES = ("now", "before")
 
 
 @dataclass(frozen=True)
@@ -109,15 +111,19 @@ def measure_overlap(written: DataFrame, before: DataFrame) -> float | None:
 
     Of lists of two lengths, the share of the shorter one. None where no user is in both.
     """
+    same_ids = all(
+        written.schema[name].dataType == before.schema[name].dataType for name in (USER_ID, ITEM_ID)
+    )
+
+    def take_id(name: str) -> Column:
+        return F.col(name) if same_ids else F.col(name).cast("string")
+
     sides = [
         table.select(
-            F.col(USER_ID).cast("string").alias(USER_ID),  # the type may have changed
-            *(
-                (F.col(ITEM_ID).cast("string") if side == own else F.lit(None)).alias(side)
-                for side in ("now", "before")
-            ),
+            take_id(USER_ID).alias(USER_ID),
+            *((take_id(ITEM_ID) if side == own else F.lit(None)).alias(side) for side in _SIDES),
         )
-        for own, table in (("now", written), ("before", before))
+        for own, table in zip(_SIDES, (written, before), strict=True)
     ]
     lists = (
         reduce(DataFrame.unionAll, sides)

@@ -1,12 +1,18 @@
 """The one way in, as a person runs it: real processes, real spark-submit."""
 
+import json
 import os
 import shutil
 import subprocess
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from jobs.publish import Run, StagedRun, switch_current
+from jobs.runs import hold_output
+from jobs.storage import LocalStorage
 
 ROOT = Path(__file__).parents[2]
 
@@ -128,3 +134,40 @@ def test_a_sample_of_any_size_is_generated(tmp_path: Path) -> None:
     refused = submit("sample", "--users", "2", "--items", "2", "--ratings", "9", cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr.startswith("error: ")
+
+
+def test_runs_are_listed_and_current_goes_back_without_spark(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path / "out")
+    ids = []
+    for day in (20, 21):
+        run = Run.start(date(2026, 11, day), datetime(2026, 11, day, 3, tzinfo=UTC))
+        manifest = {**run.footer, "state": "published", "audit": {"rows": 1_000 * day}}
+        StagedRun(storage, run).keep(manifest)
+        switch_current(storage, run)
+        ids.append(run.run_id)
+    where = ("--set", f"output.path={tmp_path / 'out'}")
+
+    listed = submit("runs", *where, cwd=tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    lines = [line.split() for line in listed.stdout.splitlines() if "2026-11" in line]
+    assert [line[:3] for line in lines] == [
+        ["2026-11-21", ids[1], "current"],
+        ["2026-11-20", ids[0], "published"],
+    ]
+    assert "21,000" in lines[0]
+
+    with hold_output(storage, "tonight"):
+        locked = submit("rollback", ids[0], *where, cwd=tmp_path)
+    assert locked.returncode == 6
+    assert locked.stderr.startswith("error: output.path = ")
+    assert "run tonight, process" in locked.stderr
+    assert (tmp_path / "out" / "current").resolve().name == ids[1]
+
+    back = submit("rollback", ids[0], *where, cwd=tmp_path)
+    assert back.returncode == 0, back.stderr
+    assert (tmp_path / "out" / "current").resolve().name == ids[0]
+    assert json.loads((tmp_path / "out" / "CURRENT.json").read_text())["run_id"] == ids[0]
+
+    unknown = submit("rollback", "../../etc", *where, cwd=tmp_path)
+    assert unknown.returncode == 2
+    assert f"'../../etc' is no run in {tmp_path / 'out'}" in unknown.stderr
