@@ -58,20 +58,20 @@ class RecommendationsAudit:
 def audit_recommendations(
     written: DataFrame,
     ratings: DataFrame,
-    left_out: DataFrame | None,
     item_ids: IdArray,
     *,
     k: int,
     n_partitions: int,
+    left_out: DataFrame | None = None,
 ) -> RecommendationsAudit:
     """Check the recommendations read back from storage against the ratings they were made from.
 
     Args:
         written: the staged table.
         ratings: ``IndexedRatings.frame``.
-        left_out: ``IndexedRatings.left_out`` where those users were promised lists, else None.
         item_ids: item_index -> item_id.
         n_partitions: what the lists are split into to be looked at.
+        left_out: ``IndexedRatings.left_out`` where those users were promised lists, else None.
 
     Raises:
         AuditError: an unknown, repeated or seen item, a gap or repetition in ranks, a score that is

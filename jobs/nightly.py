@@ -175,10 +175,10 @@ def _run_stages(
         audit = audit_recommendations(
             written,
             indexed.frame,
-            left_out,
             catalog.item_ids,
             k=config.score.k,
             n_partitions=n_partitions,
+            left_out=left_out,
         )
         excluded = audit_excluded(
             spark.read.parquet(staged.table_uri(EXCLUDED)), (clean.funnel[0], clean.funnel[-1])

@@ -1,8 +1,16 @@
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
-from jobs.audit import audit_recommendations, audit_rows
+from jobs.audit import (
+    RecommendationsAudit,
+    audit_excluded,
+    audit_recommendations,
+    audit_rows,
+)
 from jobs.errors import AuditError
 
 Row = tuple[int, int, int, float]
@@ -11,8 +19,9 @@ ITEM_IDS = np.array([10, 20, 30, 40, 50])
 RATED = [(1, [0, 1]), (2, [0]), (3, [0, 1, 2]), (3, [3, 4])]  # user 3 in two pieces
 
 
-def lists(spark: SparkSession, rows: list[Row]) -> DataFrame:
-    return spark.createDataFrame(rows, "user_id bigint, rank int, item_id bigint, score float")
+def lists(spark: SparkSession, rows: list[Row], source: str = "model") -> DataFrame:
+    schema = "user_id bigint, rank int, item_id bigint, score float"
+    return spark.createDataFrame(rows, schema).withColumn("source", F.lit(source))
 
 
 def ratings(spark: SparkSession) -> DataFrame:
@@ -26,6 +35,57 @@ def test_a_good_run_is_counted(spark: SparkSession) -> None:
     assert audit.users_without_list == 1  # user 3 has rated everything
     assert audit.users_with_short_list == 1
     assert audit.distinct_items == 3
+    assert audit.top_item_lists == 2  # item 40
+    assert (audit.min_score, audit.max_score) == pytest.approx((0.5, 0.9))
+    assert audit.source_users == {"model": 2}
+
+
+def test_the_hash_is_of_the_rows_whatever_their_order(spark: SparkSession) -> None:
+    def hash_of(rows: list[Row], source: str = "model") -> str:
+        written = lists(spark, rows, source)
+        return audit_recommendations(
+            written, ratings(spark), ITEM_IDS, k=2, n_partitions=2
+        ).content_hash
+
+    assert hash_of(GOOD) == hash_of(GOOD[::-1])
+    changed = [hash_of([*GOOD[:3], (2, 2, 50, 0.6)]), hash_of(GOOD, "popularity")]
+    assert len({hash_of(GOOD), *changed}) == 3
+
+
+def test_lists_of_users_without_ratings_are_held_to_their_promise(spark: SparkSession) -> None:
+    left_out = spark.createDataFrame([(8, [2]), (9, [])], "user_id bigint, item_index array<int>")
+    popular: list[Row] = [(8, 1, 10, 5.0), (8, 2, 20, 4.0), (9, 1, 30, 6.0), (9, 2, 10, 5.0)]
+
+    def audit(popular: list[Row]) -> RecommendationsAudit:
+        written = lists(spark, GOOD).unionAll(lists(spark, popular, "popularity"))
+        return audit_recommendations(
+            written, ratings(spark), ITEM_IDS, k=2, n_partitions=2, left_out=left_out
+        )
+
+    found = audit(popular)
+    assert found.source_users == {"model": 2, "popularity": 2}
+    assert found.max_score == pytest.approx(0.9)  # of the model
+    with pytest.raises(AuditError, match="1 recommended items the user has rated"):
+        audit([(8, 1, 30, 6.0), *popular[1:]])
+    with pytest.raises(AuditError, match="1 users missing"):
+        audit(popular[:2])
+
+
+@dataclass(frozen=True)
+class Step:
+    rows: int
+    users: int
+    items: int
+
+
+def test_what_was_left_out_reconciles_with_the_input(spark: SparkSession) -> None:
+    table = [("user", "7", 1), ("item", "70", 1), ("item", "80", 0), ("rows", None, 5)]
+    excluded = spark.createDataFrame(table, "kind string, id string, rating_count bigint")
+    counts = audit_excluded(excluded, (Step(100, 10, 20), Step(95, 9, 18)))
+    assert counts == {"rows": 5, "user": 1, "item": 2}
+    for came in (Step(101, 10, 20), Step(100, 11, 20), Step(100, 10, 19)):
+        with pytest.raises(AuditError, match="excluded does not reconcile"):
+            audit_excluded(excluded, (came, Step(95, 9, 18)))
 
 
 @pytest.mark.parametrize(
