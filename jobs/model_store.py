@@ -3,8 +3,10 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from jobs.errors import InputError
+from jobs.printing import printable
 from recsys_core.errors import ModelFormatError
 from recsys_core.model_format import FILES, SavedModel, decode_model
 
@@ -22,9 +24,11 @@ def load_model(directory: Path) -> SavedModel:
     files = {name: _read(place / name, directory) for name in FILES}
     _check_manifest(place.parent / "manifest.json", files, directory)
     try:
-        return decode_model(files)
+        saved = decode_model(files)
     except ModelFormatError as error:
-        raise InputError(f"--model {directory}: {error}") from None
+        raise InputError(printable(f"--model {directory}: {error}")) from None
+    _check_facts(saved, directory)
+    return saved
 
 
 def _read(file: Path, directory: Path) -> bytes:
@@ -41,11 +45,50 @@ def _check_manifest(manifest: Path, files: dict[str, bytes], directory: Path) ->
     if not manifest.is_file():
         return
     try:
-        expected = json.loads(manifest.read_bytes())["model_sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
+        expected = dict(json.loads(manifest.read_bytes())["model_sha256"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"--model {directory}: {manifest.name} beside it is damaged") from None
     for name, data in files.items():
         if hashlib.sha256(data).hexdigest() != expected.get(name):
             raise InputError(
                 f"--model {directory}: {name} is damaged: not the file that was published"
             )
+
+
+def _check_facts(saved: SavedModel, directory: Path) -> None:
+    """A model without a manifest beside it vouches for itself: look at what commands rely on."""
+    facts = saved.facts
+    rating_range = facts.get("rating_range")
+    sound = {
+        "rating_range": isinstance(rating_range, list)
+        and len(rating_range) == 2
+        and all(map(_is_number, rating_range)),
+        "run_id": isinstance(facts.get("run_id"), str),
+        "n_users": _is_count(facts.get("n_users")),
+        "n_ratings": _is_count(facts.get("n_ratings")),
+        "losses": isinstance(facts.get("losses"), list) and all(map(_is_number, facts["losses"])),
+        "figures": isinstance(facts.get("figures"), dict)
+        and all(map(_is_number, facts["figures"].values())),
+        "rating_files": _are_texts(facts.get("rating_files")),
+        "columns": isinstance(facts.get("columns"), dict)
+        and facts["columns"].keys() >= {"user", "item", "rating", "timestamp", "separator"},
+        "excluded_items": all(
+            isinstance(item.item_id, (int, str)) and isinstance(item.title, (str, type(None)))
+            for item in saved.catalog.excluded
+        ),
+    }
+    damaged = [name for name, is_sound in sound.items() if not is_sound]
+    if damaged:
+        raise InputError(f"--model {directory}: model.json is damaged: {', '.join(damaged)}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and value > 0
+
+
+def _are_texts(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)

@@ -25,7 +25,7 @@ def read_query(text: str | None, rates: Sequence[str]) -> dict[ItemKey, float]:
     for rate in rates:
         key, value = _parse_rate(rate)
         if key in query:
-            raise ConfigError(f"--rate {rate}: '{key}' is rated twice in the query")
+            raise ConfigError(printable(f"--rate {rate}: '{key}' is rated twice in the query"))
         query[key] = value
     if not query:
         raise ConfigError('nothing to go by: give ratings with --query or --rate "TITLE=RATING"')
@@ -40,9 +40,10 @@ def _parse_json(text: str) -> dict[ItemKey, float]:
     try:
         query = json.loads(text, object_pairs_hook=_refuse_repeats)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{source}: not valid JSON: {error}") from None
+        raise ConfigError(printable(f"{source}: not valid JSON: {error}")) from None
     if not isinstance(query, dict):
-        raise ConfigError(f'{source}: expected an object such as {{"Toy Story (1995)": 5}}')
+        expected = 'an object such as {"Toy Story (1995)": 5}'
+        raise ConfigError(printable(f"{source}: expected {expected}"))
     return query
 
 
@@ -60,7 +61,8 @@ def _read_file(name: str) -> str:
         return Path(name).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a UTF-8 text file"
-        raise ConfigError(f"--query {name}: neither JSON nor a readable file ({reason})") from None
+        message = f"--query {name}: neither JSON nor a readable file ({reason})"
+        raise ConfigError(printable(message)) from None
 
 
 def _parse_rate(rate: str) -> tuple[str, float]:
@@ -70,7 +72,8 @@ def _parse_rate(rate: str) -> tuple[str, float]:
             raise ValueError
         return match["key"], float(match["rating"])
     except ValueError:
-        raise ConfigError(f'--rate {rate}: expected "TITLE=RATING" or ID=RATING') from None
+        message = f'--rate {rate}: expected "TITLE=RATING" or ID=RATING'
+        raise ConfigError(printable(message)) from None
 
 
 def format_list(items: Sequence[Recommendation]) -> Iterator[str]:

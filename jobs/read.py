@@ -48,10 +48,9 @@ logger = logging.getLogger(__name__)
 
 _SAMPLE_ROWS = 1000
 
-_NUMBER = r"^\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\s*$"
-"""A decimal number. Java, and so Spark, reads '4.5f' and '0x1p1' as numbers too."""
-_NOT_FINITE = r"(?i)^\s*[-+]?(nan|inf|infinity)\s*$"
-_INVISIBLE = r"^[\s\p{Z}\p{C}]*$"
+_JAVA_NUMBER = "[0-9.][dDfF]|[xX]"
+"""In what Java, and so Spark, reads as a number and nobody else does: '4.5f', '0x1p1'."""
+_INVISIBLE = r"^[\s\p{Z}\p{Cc}\p{Cf}]*$"
 """Text without a visible character, such as a no-break space: an id nobody could tell apart."""
 _DATED = r"^\s*[-+]?[0-9]{4,6}\b"
 """Begins with a year. Spark reads '10:00' as ten o'clock of the day on which it is run."""
@@ -126,8 +125,8 @@ def read_items(spark: SparkSession, config: InputConfig, item_id_type: IdType) -
         parts.append(
             source.frame.select(
                 F.when(~source.malformed & refusal.isNull(), item_id).alias(ITEM_ID),
-                source[names.title].cast("string").alias("title"),
-                (source[genres].cast("string") if genres else F.lit(None)).alias("genres"),
+                _read_text(source[names.title]).alias("title"),
+                (_read_text(source[genres]) if genres else F.lit(None)).alias("genres"),
             )
         )
     rows = reduce(DataFrame.unionAll, parts).toArrow()
@@ -138,6 +137,11 @@ def read_items(spark: SparkSession, config: InputConfig, item_id_type: IdType) -
     items = usable.to_pandas().astype({"title": object, "genres": object})
     items = items.sort_values(columns).drop_duplicates(ITEM_ID).reset_index(drop=True)
     return ItemsInput(items, files)
+
+
+def _read_text(column: Column) -> Column:
+    # Parquet may hold any bytes for text, and Python would not decode them.
+    return F.make_valid_utf8(column.cast("string"))
 
 
 def _resolve_id_type(
@@ -247,12 +251,14 @@ def _parse_id(source: Source, name: str, id_type: IdType, kind: str) -> tuple[Co
     if id_type == "integer" and isinstance(column_type, IntegralType):
         return column.cast("bigint"), F.when(column.isNull(), F.lit(f"empty {kind} id"))
     text = column.cast("string")
-    empty = F.when(column.isNull() | text.rlike(_INVISIBLE), F.lit(f"empty {kind} id"))
     if id_type == "string":
-        # Bytes that are not UTF-8 come as U+FFFD, in which different ids fall together.
-        broken = F.when(text.contains("\ufffd"), F.lit(f"{kind} id is not UTF-8"))
-        refusal = F.coalesce(empty, broken)
+        # CSV that is not UTF-8 comes with U+FFFD, in which different ids fall together.
+        broken = ~F.is_valid_utf8(text) | text.contains("\ufffd")
+        refusal = F.when(column.isNull() | text.rlike(_INVISIBLE), F.lit(f"empty {kind} id")).when(
+            broken, F.lit(f"{kind} id is not UTF-8")
+        )
         return F.when(refusal.isNull(), text), refusal
+    empty = F.when(column.isNull() | (F.trim(text) == ""), F.lit(f"empty {kind} id"))
     value = F.trim(text).try_cast("bigint")
     # '007' and '+7' are codes: as integers they would fall together with 7.
     exact = value.isNotNull() & (value.cast("string") == F.trim(text))
@@ -270,8 +276,8 @@ def _parse_rating(source: Source, name: str, clean: CleanConfig) -> tuple[Column
     outside = ~value.between(clean.min_rating, clean.max_rating)
     empty, unreadable = column.isNull(), value.isNull()
     if isinstance(column_type, StringType):
-        empty |= column.rlike(r"^\s*$")
-        unreadable |= ~(column.rlike(_NUMBER) | column.rlike(_NOT_FINITE))
+        empty |= F.trim(column) == ""
+        unreadable |= column.rlike(_JAVA_NUMBER)
     refusal = (
         F.when(empty, F.lit("empty rating"))
         .when(unreadable, F.lit("rating is not a number"))
@@ -299,5 +305,5 @@ def _parse_timestamp(source: Source, name: str | None) -> tuple[Column, Column]:
         )
     time = F.when(column.rlike(_DATED), F.unix_seconds(column.try_cast("timestamp")))
     value = F.coalesce(column.try_cast("bigint"), time)
-    filled = column.isNotNull() & ~column.rlike(r"^\s*$")
+    filled = column.isNotNull() & (F.trim(column) != "")
     return value, F.when(filled & value.isNull(), F.lit("timestamp is not a time"))
