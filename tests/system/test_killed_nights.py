@@ -1,0 +1,86 @@
+"""A night killed with SIGKILL in one of its stages, and the same command again.
+
+Minutes each: ``./spark-submit.sh test -m long tests/system/test_killed_nights.py``. What dies
+inside publishing is in ``test_publish_kills.py``, at every step.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from clusters import QUICK_START, Night, hash_rows, processes_of, start_night, wait_for
+
+from jobs.sample import write_sample
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+
+
+@dataclass
+class Place:
+    """An output with one run, which came of a night that was left in peace."""
+
+    sample: Path
+    output: Path
+    rows: str
+
+    def start(self, directory: Path) -> Night:
+        return start_night(
+            directory,
+            self.sample,
+            self.output,
+            "--master=local[2]",
+            "--conf=spark.sql.shuffle.partitions=2",
+            f"--conf=spark.driver.extraJavaOptions={QUICK_START}",
+        )
+
+    @property
+    def current(self) -> Path:
+        return (self.output / "current").resolve(strict=True)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    directory = tmp_path_factory.mktemp("killed")
+    write_sample(directory / "sample", users=300, items=200, ratings=9_000, seed=1)
+    place = Place(directory / "sample", directory / "out", "")
+    night = place.start(directory / "first")
+    assert night.wait() == 0, night.output
+    place.rows = hash_rows(place.current / "recommendations")
+    return place
+
+
+@pytest.mark.parametrize(
+    ("logged", "stage"),
+    [
+        ("INFO run ", "reading"),
+        ("index: done", "training"),
+        ("train: done", "scoring"),
+        ("score: done", "writing"),
+        ("cluster: done", "auditing"),
+        ("audit: done", "publishing"),
+    ],
+    ids=lambda value: value.replace(" ", "-").strip("-:"),
+)
+def test_a_killed_night_changes_nothing_and_the_next_one_needs_no_help(
+    place: Place, tmp_path: Path, logged: str, stage: str
+) -> None:
+    before, pointer = place.current, (place.output / "CURRENT.json").read_bytes()
+    night = place.start(tmp_path / "night")
+    night.wait_for(lambda: logged in night.output, stage)
+    night.kill()
+    assert night.process.returncode == -9
+    assert place.current == before
+    assert (place.output / "CURRENT.json").read_bytes() == pointer
+    assert hash_rows(before / "recommendations") == place.rows
+    wait_for(lambda: not processes_of(tmp_path), "end of the Python workers", 30)
+
+    again = place.start(tmp_path / "night")
+    assert again.wait() == 0, again.output
+    assert place.current != before
+    assert json.loads((place.output / "CURRENT.json").read_text())["path"] == (
+        f"runs/{place.current.name}"
+    )
+    assert hash_rows(place.current / "recommendations") == place.rows
+    assert not [*(place.output / ".staging").glob("*")]
+    assert not processes_of(tmp_path)
