@@ -134,7 +134,8 @@ class LocalStorage:
         return self._root / path
 
     def uri(self, path: str) -> str:
-        return self._at(path).as_uri()
+        # Not as_uri(): Hadoop takes the escapes of a space or a quote for parts of the name.
+        return f"file:{self._at(path)}"
 
     def check_writable(self) -> None:
         try:

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from jobs.account import RowAccount, account_rows
+from jobs.audit import audit_excluded
 from jobs.clean import CleanRatings, clean_ratings
 from jobs.errors import InputError
+from jobs.index import index_ratings
 from jobs.read import read_ratings
 
 
@@ -92,16 +94,45 @@ def test_the_funnel_says_what_each_rule_left(spark: SparkSession, lines_file: Pa
 
 def test_what_is_left_out_is_listed_with_its_reason(spark: SparkSession, lines_file: Path) -> None:
     cleaned = clean(spark, lines_file, min_item_ratings=2, min_item_mean_rating=2)
-    assert sorted(tuple(row) for row in cleaned.excluded.collect()) == [
+    duplicates = ("rows", None, "duplicate: a later or higher rating of the same item counts", 2)
+    refused = ("rows", None, "quarantined: rating outside 0.5 to 5", 1)
+    assert sorted(map(tuple, cleaned.excluded.collect()), key=str) == [
         ("item", "20", "mean rating below 2", 2),
         ("item", "30", "fewer than 2 ratings", 1),
+        duplicates,
+        ("rows", None, "item with a mean rating below 2", 2),
+        ("rows", None, "item with fewer than 2 ratings", 1),
+        refused,
         ("user", "3", "no rating of the items kept", 1),
     ]
     few = clean(spark, lines_file, min_user_ratings=2).excluded.collect()
-    assert sorted(tuple(row) for row in few) == [
+    assert sorted(map(tuple, few), key=str) == [
         ("item", "30", "no rating by the users kept", 1),
+        duplicates,
+        refused,
+        ("rows", None, "user with fewer than 2 ratings of the items kept", 1),
         ("user", "3", "fewer than 2 ratings of the items kept", 1),
     ]
+
+
+def test_who_has_no_valid_row_is_listed_as_quarantined(spark: SparkSession, tmp_path: Path) -> None:
+    ratings = write_csv(tmp_path / "r.csv", ["1,10,4.0,1", "7,70,NaN,1", "7,10,x,1", "1,80,99,1"])
+    excluded = clean(spark, ratings).excluded.where("kind <> 'rows'").collect()
+    assert sorted(map(tuple, excluded)) == [
+        ("item", "70", "quarantined", 0),
+        ("item", "80", "quarantined", 0),
+        ("user", "7", "quarantined", 0),
+    ]
+
+
+def test_users_left_out_keep_what_they_have_seen(spark: SparkSession, tmp_path: Path) -> None:
+    lines = ["1,10,4.0,1", "1,20,4.0,1", "2,20,4.0,1", "3,5,4.0,1", "4,x,4.0,1"]
+    cleaned = clean(spark, write_csv(tmp_path / "r.csv", lines), min_user_ratings=2)
+    indexed = index_ratings(cleaned.ratings, cleaned.items)
+    # Item 5 left with its only user, so items 10 and 20 are 0 and 1.
+    assert indexed.index.item_ids.tolist() == [10, 20]
+    left_out = {row["user_id"]: row["item_index"] for row in indexed.left_out.collect()}
+    assert left_out == {2: [1], 3: [], 4: []}
 
 
 def test_every_row_is_accounted_for(spark: SparkSession, lines_file: Path) -> None:
@@ -205,7 +236,8 @@ def test_any_input_is_cleaned_as_by_pandas(
         return
     cleaned = clean(spark, path, n_partitions, **rules)
     assert kept_rows(cleaned) == expected
-    last = cleaned.funnel[-1]
+    first, last = cleaned.funnel[0], cleaned.funnel[-1]
+    assert audit_excluded(cleaned.excluded, (first, last))["rows"] == 300 - len(expected)
     assert (last.rows, last.users, last.items) == (
         len(expected),
         len({row[0] for row in expected}),

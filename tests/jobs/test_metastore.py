@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from builders import checkerboard, make_config, write_csv
 from pyspark.sql import SparkSession
@@ -11,6 +12,7 @@ from pyspark.sql import SparkSession
 from jobs.errors import ConfigError
 from jobs.metastore import check_table, move_table
 from jobs.nightly import run_nightly
+from jobs.storage import LocalStorage
 
 TABLE = "reco.recommendations"
 
@@ -30,7 +32,7 @@ def locate(spark: SparkSession) -> str:
 def test_the_table_moves_with_current_and_keeps_no_files(
     database: SparkSession, tmp_path: Path
 ) -> None:
-    spark, output = database, tmp_path / "it's out"
+    spark, output = database, tmp_path / "it's 100% é"
     ratings = write_csv(tmp_path / "r.csv", checkerboard())
 
     def night(k: int) -> str:
@@ -45,13 +47,14 @@ def test_the_table_moves_with_current_and_keeps_no_files(
         return run_nightly(spark, config, date(2026, 11, 21)).run.run_id
 
     first = night(2)
+    assert len(pd.read_parquet(output / "current" / "recommendations")) == 12 * 2
     assert spark.table(TABLE).count() == 12 * 2
     assert spark.table(TABLE).columns == ["user_id", "rank", "item_id", "score", "source"]
     second = night(1)
     assert spark.table(TABLE).count() == 12
     assert f"/runs/{second}/recommendations" in locate(spark)
     # Back again, as `rollback` does.
-    move_table(spark, TABLE, (output / "runs" / first / "recommendations").as_uri())
+    move_table(spark, TABLE, LocalStorage(output).uri(f"runs/{first}/recommendations"))
     assert spark.table(TABLE).count() == 12 * 2
     spark.sql(f"DROP TABLE {TABLE}")
     assert (output / "current" / "recommendations").is_dir()  # the table owned nothing

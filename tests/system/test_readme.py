@@ -22,7 +22,13 @@ def output(sample_night: SampleNight, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("code", blocks("python"))
-def test_python_snippets_run_and_print(code: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_python_snippets_run_and_print(
+    code: str, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    if "SparkSession" in code:
+        request.getfixturevalue("spark")
+        # The JVM was started elsewhere, and that is where it looks for relative paths.
+        code = code.replace('"output/sample"', f'"{tmp_path}/output/sample"')
     exec(compile(code, "README.md", "exec"), {})
     assert len(capsys.readouterr().out.splitlines()) >= 7  # a user's list
 
