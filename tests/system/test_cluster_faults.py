@@ -1,7 +1,7 @@
 """Nights on a standalone cluster whose tasks, Python workers and executors fail.
 
-One case runs with every suite; all of them: ``./spark-submit.sh test -m "long or not long"
-tests/system/test_cluster_faults.py`` (six minutes on two cores).
+One case runs with every suite; the others by ``./spark-submit.sh test -m long
+tests/system/test_cluster_faults.py``.
 """
 
 import json
@@ -130,6 +130,7 @@ def test_rows_are_the_same_when_a_slow_task_is_overtaken(bench: Bench, tmp_path:
     slow = wait_for_scoring(night, tmp_path / "night")["worker"]
     assert night.wait() == 0, night.output
     assert not Path(f"/proc/{slow}").exists()
+    assert not (tmp_path / "night" / "faults" / "went-on").exists()
     ends = [(reason, copy) for reason, copy, _ in task_ends(tmp_path / "night")]
     assert ("Success", True) in ends
     assert ("TaskKilled", False) in ends

@@ -65,6 +65,7 @@ def cause_fault() -> None:
         raise RuntimeError("injected: fails the first time")
     if fault == "wait_once" and leave_note("claimed"):
         time.sleep(WAIT_SECONDS)
+        leave_note("went-on")
 
 
 def leave_note(name: str) -> bool:
