@@ -21,13 +21,13 @@ def describe_saved_model(saved: SavedModel) -> Iterator[str]:
     facts = saved.facts
     n_items, n_factors = saved.model.item_embeddings.shape
     n_users, n_ratings = facts["n_users"], facts["n_ratings"]
-    yield f"model {saved.model.kind}, trained in run {facts['run_id']}"
+    yield f"model {saved.model.kind}, trained in run {printable(facts['run_id'])}"
     filled = n_ratings / (n_users * n_items)
     yield f"R  {n_users} users x {n_items} items, {n_ratings:,} ratings ({filled:.2%} filled)"
     yield f"P  {n_users} x {n_factors}  (user factors, folded in when asked for)"
     yield f"Q  {n_factors} x {n_items}  (item factors)"
     for name, value in facts["figures"].items():
-        yield f"{name.replace('_', ' ')}: {value:.6g}"
+        yield f"{printable(name).replace('_', ' ')}: {value:.6g}"
     if facts["losses"]:
         yield f"loss: {facts['losses'][0]:.4f} at first, {facts['losses'][-1]:.4f} at last"
     yield ""
@@ -52,7 +52,7 @@ def describe_user(saved: SavedModel, ratings: dict[int, float], user: str) -> It
     row = to_row(ratings, len(saved.catalog))
     factors = saved.model.fold_in(row)
     scores = reconstruct(factors, saved)
-    yield f"user {user}: {row.nnz} ratings in R"
+    yield f"user {printable(user)}: {row.nnz} ratings in R"
     shown = list(ratings.items())[:_SHOWN_RATINGS]
     yield f"  sparse row: {' '.join(f'{item}:{value:g}' for item, value in shown)} ..."
     dense = np.array2string(factors[0], precision=3, max_line_width=100, threshold=64)
