@@ -88,14 +88,15 @@ def release_run(
             "checks": [asdict(check) for check in checks],
         },
     }
-    place = candidate.staged.keep(manifest)
-    directory = f"{storage.root}/{place}"
-    if leads and not rejected:
-        switch_current(storage, run)
-        if config.publish.table is not None:
-            location = storage.uri(f"{place}/{RECOMMENDATIONS.name}")
-            move_table(spark, config.publish.table, location)
-    _remove_old_runs(config, storage)
+    with clock.stage("publish"):
+        place = candidate.staged.keep(manifest)
+        directory = f"{storage.root}/{place}"
+        if leads and not rejected:
+            switch_current(storage, run)
+            if config.publish.table is not None:
+                location = storage.uri(f"{place}/{RECOMMENDATIONS.name}")
+                move_table(spark, config.publish.table, location)
+        _remove_old_runs(config, storage)
     if rejected:
         require_passed(checks, directory)
     if failures:

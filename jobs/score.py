@@ -4,7 +4,6 @@ Rows cross as Arrow batches (``mapInArrow``): what arrives are the arrays that f
 compute with, without pandas between.
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from scipy.sparse import csr_matrix
 
+from jobs.blas import require_one_blas_thread
 from jobs.schemas import (
     ITEM_ID,
     ITEM_INDEX,
@@ -155,7 +155,7 @@ def _ship(ratings: DataFrame, model: FactorModel, item_ids: IdArray) -> Broadcas
 
 
 def _receive(broadcast: Broadcast[ScoringModel]) -> ScoringModel:
-    _require_one_blas_thread()
+    require_one_blas_thread()
     return broadcast.value
 
 
@@ -166,16 +166,3 @@ def _schema(ratings: DataFrame, item_ids: IdArray, table: Table, *, without: str
     }
     columns = [column for column in table.columns if column.name != without]
     return ", ".join(f"{column.name} {column.type or types[column.name]}" for column in columns)
-
-
-def _require_one_blas_thread() -> None:
-    """Spark runs a task on every core: a BLAS with threads of its own would fight itself."""
-    from threadpoolctl import threadpool_info
-
-    threaded = [pool for pool in threadpool_info() if pool["num_threads"] > 1]
-    if threaded:
-        names = ", ".join(f"{pool['internal_api']} ({pool['num_threads']})" for pool in threaded)
-        raise RuntimeError(
-            f"the Python worker {os.getpid()} runs BLAS with several threads: {names}; set "
-            "spark.executorEnv.OMP_NUM_THREADS, OPENBLAS_NUM_THREADS and MKL_NUM_THREADS to 1"
-        )

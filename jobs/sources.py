@@ -220,6 +220,11 @@ def _read_header(spark: SparkSession, path: str, separator: str) -> tuple[str, .
 def require_column(source: Source, name: str, key: str) -> None:
     """Raise InputError, naming the file, its columns and the setting, where ``name`` is missing."""
     if name not in source.columns:
+        if any(map(_is_number, source.columns)):  # a row of ratings, which no log may hold
+            raise InputError(
+                f"{source.file}: no column '{name}': the first line holds numbers, and is no "
+                "header; add a line with the columns' names"
+            )
         found = ", ".join(map(_shorten, list(source.columns)[:_SHOWN_COLUMNS]))
         if len(source.columns) > _SHOWN_COLUMNS:
             found += f" and {len(source.columns) - _SHOWN_COLUMNS} more"
@@ -227,6 +232,14 @@ def require_column(source: Source, name: str, key: str) -> None:
             f"{source.file}: no column '{name}' (it has: {found}); "
             f"set {key} to the right one, as in --set {key}=NAME"
         )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def optional_column(

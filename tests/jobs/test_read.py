@@ -148,9 +148,10 @@ def test_the_type_of_csv_ids_is_guessed_from_most_of_a_sample(
         ("", "the file is empty"),
         ("\n\n", "no header line"),
         ("userId,movieId,timestamp\n1,2,3\n", "no column 'rating' .it has: userId, movieId, time"),
+        ("1,2,3\n4,5,3\n", "no column 'userId': the first line holds numbers, and is no header"),
         ("userId,userId,rating\n1,2,3\n", "names column 'userId' more than once"),
     ],
-    ids=["missing", "zero bytes", "blank", "no rating column", "column twice"],
+    ids=["missing", "zero bytes", "blank", "no rating column", "no header", "column twice"],
 )
 def test_a_file_that_cannot_be_ratings_is_refused(
     spark: SparkSession, tmp_path: Path, content: str | None, message: str
