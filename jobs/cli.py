@@ -43,7 +43,7 @@ def _exits_with_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
             if is_json_log():
                 logger.error("%s", error)
             else:
-                click.echo(f"error: {error}", err=True)
+                click.echo(f"error: {printable(error)}", err=True)
             sys.exit(error.exit_code)
         except Exception as error:
             if not is_json_log():

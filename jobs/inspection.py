@@ -78,10 +78,11 @@ def read_user_ratings(saved: SavedModel, user: str) -> dict[int, float]:
     rows["rating"] = pd.to_numeric(rows["rating"], errors="coerce")
     rows = rows[rows["rating"].between(low, high)].sort_values(["timestamp", "rating"])
     latest = rows.drop_duplicates("item", keep="last")
+    # By their text: a quarantined row may hold what is no id at all.
+    index_of = {str(item): index for index, item in enumerate(saved.catalog.item_ids.tolist())}
     found: dict[int, float] = {}
     for item, rating in zip(latest["item"].tolist(), latest["rating"].tolist(), strict=True):
-        is_text = saved.catalog.item_ids.dtype == object
-        index = saved.catalog.index.get(str(item) if is_text else int(item))
+        index = index_of.get(str(item).strip())
         if index is not None:
             found[index] = rating
     if not found:
