@@ -1,7 +1,7 @@
 """Nights on a standalone cluster whose tasks, Python workers and executors fail.
 
-One case runs with every suite; the others by ``./spark-submit.sh test -m long
-tests/system/test_cluster_faults.py``.
+``./spark-submit.sh test -m long tests/system/test_cluster_faults.py`` runs them: six minutes on two
+cores, too long for every suite.
 """
 
 import json
@@ -25,7 +25,7 @@ from clusters import (
 
 from jobs.sample import write_sample
 
-pytestmark = pytest.mark.timeout(900)  # of a machine that others use as well
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]  # of a machine others use as well
 
 
 @dataclass
@@ -104,7 +104,6 @@ def test_rows_are_the_same_after_an_executor_was_killed(bench: Bench, tmp_path: 
     assert_nothing_is_left(bench, tmp_path / "night")
 
 
-@pytest.mark.long
 def test_rows_are_the_same_after_a_python_worker_was_killed(bench: Bench, tmp_path: Path) -> None:
     before = (bench.output / "current").resolve()
     night = bench.start(tmp_path / "night", fault="wait_once")
@@ -117,7 +116,6 @@ def test_rows_are_the_same_after_a_python_worker_was_killed(bench: Bench, tmp_pa
     assert_nothing_is_left(bench, tmp_path / "night")
 
 
-@pytest.mark.long
 def test_rows_are_the_same_when_a_slow_task_is_overtaken(bench: Bench, tmp_path: Path) -> None:
     before = (bench.output / "current").resolve()
     night = bench.start(
@@ -138,7 +136,6 @@ def test_rows_are_the_same_when_a_slow_task_is_overtaken(bench: Bench, tmp_path:
     assert_nothing_is_left(bench, tmp_path / "night")
 
 
-@pytest.mark.long
 def test_rows_are_the_same_after_a_task_has_failed_once(bench: Bench, tmp_path: Path) -> None:
     before = (bench.output / "current").resolve()
     night = bench.start(tmp_path / "night", fault="fail_once")
@@ -150,7 +147,6 @@ def test_rows_are_the_same_after_a_task_has_failed_once(bench: Bench, tmp_path: 
     assert_nothing_is_left(bench, tmp_path / "night")
 
 
-@pytest.mark.long
 def test_a_task_that_always_fails_ends_the_night_and_changes_nothing(
     bench: Bench, tmp_path: Path
 ) -> None:
