@@ -204,19 +204,14 @@ def runs(config_file: Path, overrides: tuple[str, ...]) -> None:
 @_exits_with_one_line
 def rollback(run_id: str, config_file: Path, overrides: tuple[str, ...]) -> None:
     """Make an earlier run in output.path current again, in one step."""
-    from jobs.metastore import move_table
-    from jobs.publish import RUNS, switch_current
+    from jobs.release import lead_readers
     from jobs.runs import find_published, hold_output, prepare_output
-    from jobs.schemas import RECOMMENDATIONS
 
     config = _load(config_file, overrides)
     with _opened_output(config) as (storage, spark), hold_output(storage, "rollback"):
         run = find_published(storage, run_id)
         prepare_output(storage)
-        switch_current(storage, run)
-        if config.publish.table is not None and spark is not None:
-            location = storage.uri(f"{RUNS}/{run.run_id}/{RECOMMENDATIONS.name}")
-            move_table(spark, config.publish.table, location)
+        lead_readers(spark, config, storage, run)
     click.echo(f"{storage.root}/current is run {run.run_id}")
 
 

@@ -64,6 +64,11 @@ class Run:
         return datetime.strptime(text, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
 
     @property
+    def place(self) -> str:
+        """Where it lies in the output once it is whole."""
+        return f"{RUNS}/{self.run_id}"
+
+    @property
     def footer(self) -> dict[str, str]:
         """What every Parquet footer says of its run."""
         return {"run_id": self.run_id, "run_date": self.run_date.isoformat()}
@@ -117,9 +122,8 @@ class StagedRun:
         """
         text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
         self._storage.write(f"{self._path}/{MANIFEST}", text.encode())
-        place = f"{RUNS}/{self.run.run_id}"
-        self._storage.move(self._path, place)
-        return place
+        self._storage.move(self._path, self.run.place)
+        return self.run.place
 
     def discard(self) -> None:
         """Remove what was staged and not published."""
@@ -128,9 +132,8 @@ class StagedRun:
 
 def switch_current(storage: Storage, run: Run) -> None:
     """Lead readers to a run that is in its place: one rename, and the pointer file after it."""
-    place = f"{RUNS}/{run.run_id}"
-    storage.point(CURRENT, place)
-    pointer = {**run.footer, "path": place}
+    storage.point(CURRENT, run.place)
+    pointer = {**run.footer, "path": run.place}
     storage.write(CURRENT_FILE, (json.dumps(pointer, indent=2) + "\n").encode())
 
 

@@ -16,7 +16,7 @@ from jobs.gate import (
     require_passed,
 )
 from jobs.metastore import move_table
-from jobs.publish import RUNS, Run, StagedRun, switch_current
+from jobs.publish import Run, StagedRun, switch_current
 from jobs.runs import RunRecord, read_current, remove_old_runs
 from jobs.schemas import RECOMMENDATIONS
 from jobs.stages import StageClock
@@ -92,10 +92,7 @@ def release_run(
         place = candidate.staged.keep(manifest)
         directory = f"{storage.root}/{place}"
         if leads and not rejected:
-            switch_current(storage, run)
-            if config.publish.table is not None:
-                location = storage.uri(f"{place}/{RECOMMENDATIONS.name}")
-                move_table(spark, config.publish.table, location)
+            lead_readers(spark, config, storage, run)
         _remove_old_runs(config, storage)
     if rejected:
         require_passed(checks, directory)
@@ -108,6 +105,21 @@ def release_run(
     return PublishedRun(run, directory, manifest, leads)
 
 
+def lead_readers(spark: SparkSession | None, config: Config, storage: Storage, run: Run) -> None:
+    """Make a run in its place current, and move ``publish.table`` to it.
+
+    Args:
+        spark: with the metastore; needed only where a table is configured.
+    """
+    switch_current(storage, run)
+    if config.publish.table is not None and spark is not None:
+        move_table(spark, config.publish.table, storage.uri(_lists_of(run)))
+
+
+def _lists_of(run: Run) -> str:
+    return f"{run.place}/{RECOMMENDATIONS.name}"
+
+
 def _judge(
     spark: SparkSession,
     config: Config,
@@ -118,7 +130,7 @@ def _judge(
     """Every bound of the gate; those that compare only where there is a run before."""
     overlap = None
     if before is not None:
-        place = f"{RUNS}/{before.run_id}/{RECOMMENDATIONS.name}"
+        place = _lists_of(before.run)
         if storage.exists(place):
             lists = spark.read.parquet(storage.uri(place))
             overlap = measure_overlap(candidate.lists, lists)

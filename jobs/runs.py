@@ -139,7 +139,7 @@ def list_runs(storage: Storage) -> list[RunRecord]:
 
 
 def _read_record(storage: Storage, run: Run, current: Run | None) -> RunRecord | None:
-    place = f"{RUNS}/{run.run_id}/{MANIFEST}"
+    place = f"{run.place}/{MANIFEST}"
     try:
         if not storage.exists(place):
             return None
@@ -193,7 +193,7 @@ def remove_old_runs(
     beside = ((QUARANTINE.name, ""), (STATUS, ".json"))
     for run in old:
         # Out of the place of whole runs first: a death midway must not leave half of one there.
-        storage.move(f"{RUNS}/{run.run_id}", f"{STAGING}/{run.run_id}")
+        storage.move(run.place, f"{STAGING}/{run.run_id}")
         storage.delete(f"{STAGING}/{run.run_id}")
         for folder, ending in beside:
             storage.delete(f"{folder}/{run.run_id}{ending}")
