@@ -411,7 +411,7 @@ def _query_errors() -> Iterator[None]:
     try:
         yield
     except QueryError as error:
-        raise ConfigError(printable(error)) from None
+        raise ConfigError(str(error)) from None
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import InputError
-from jobs.printing import printable
 from recsys_core.errors import ModelFormatError
 from recsys_core.model_format import FILES, SavedModel, decode_model
 
@@ -26,7 +25,7 @@ def load_model(directory: Path) -> SavedModel:
     try:
         saved = decode_model(files)
     except ModelFormatError as error:
-        raise InputError(printable(f"--model {directory}: {error}")) from None
+        raise InputError(f"--model {directory}: {error}") from None
     _check_facts(saved, directory)
     return saved
 

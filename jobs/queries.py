@@ -25,7 +25,7 @@ def read_query(text: str | None, rates: Sequence[str]) -> dict[ItemKey, float]:
     for rate in rates:
         key, value = _parse_rate(rate)
         if key in query:
-            raise ConfigError(printable(f"--rate {rate}: '{key}' is rated twice in the query"))
+            raise ConfigError(f"--rate {rate}: '{key}' is rated twice in the query")
         query[key] = value
     if not query:
         raise ConfigError('nothing to go by: give ratings with --query or --rate "TITLE=RATING"')
@@ -40,10 +40,9 @@ def _parse_json(text: str) -> dict[ItemKey, float]:
     try:
         query = json.loads(text, object_pairs_hook=_refuse_repeats)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(printable(f"{source}: not valid JSON: {error}")) from None
+        raise ConfigError(f"{source}: not valid JSON: {error}") from None
     if not isinstance(query, dict):
-        expected = 'an object such as {"Toy Story (1995)": 5}'
-        raise ConfigError(printable(f"{source}: expected {expected}"))
+        raise ConfigError(f'{source}: expected an object such as {{"Toy Story (1995)": 5}}')
     return query
 
 
@@ -61,8 +60,7 @@ def _read_file(name: str) -> str:
         return Path(name).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a UTF-8 text file"
-        message = f"--query {name}: neither JSON nor a readable file ({reason})"
-        raise ConfigError(printable(message)) from None
+        raise ConfigError(f"--query {name}: neither JSON nor a readable file ({reason})") from None
 
 
 def _parse_rate(rate: str) -> tuple[str, float]:
@@ -72,8 +70,7 @@ def _parse_rate(rate: str) -> tuple[str, float]:
             raise ValueError
         return match["key"], float(match["rating"])
     except ValueError:
-        message = f'--rate {rate}: expected "TITLE=RATING" or ID=RATING'
-        raise ConfigError(printable(message)) from None
+        raise ConfigError(f'--rate {rate}: expected "TITLE=RATING" or ID=RATING') from None
 
 
 def format_list(items: Sequence[Recommendation]) -> Iterator[str]:
