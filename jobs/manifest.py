@@ -12,10 +12,10 @@ from scipy.sparse import csr_matrix
 from jobs.audit import RecommendationsAudit
 from jobs.clean import FunnelStep
 from jobs.config import Config
+from jobs.input_files import InputFile
 from jobs.publish import Run
 from jobs.read import RatingsInput
 from jobs.schemas import TIMESTAMP, Table
-from jobs.storage import InputFile
 from recsys_core.factor_model import TrainedModel
 
 _PACKAGES = (

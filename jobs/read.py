@@ -33,6 +33,7 @@ from pyspark.sql.types import (
 
 from jobs.config import CleanConfig, IdType, InputConfig
 from jobs.errors import InputError
+from jobs.input_files import InputFile
 from jobs.schemas import FILE, ITEM_ID, RATING, RAW, REASON, TIMESTAMP, USER_ID
 from jobs.sources import (
     Source,
@@ -42,7 +43,6 @@ from jobs.sources import (
     read_head,
     require_column,
 )
-from jobs.storage import InputFile
 
 logger = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from pyspark.sql.types import DataType, StringType, StructField, StructType
 from jobs.config import InputConfig
 from jobs.errors import ConfigError, InputError
 from jobs.failures import find_root_cause
+from jobs.input_files import InputFile, find_files
 from jobs.printing import printable
-from jobs.storage import InputFile, find_files
 
 _CORRUPT = "_corrupt_record"
 _MOST_FIELDS = 1_000_000

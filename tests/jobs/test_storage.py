@@ -6,7 +6,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.errors import MachineError
-from jobs.storage import HadoopStorage, LocalStorage, Storage, find_files, open_storage
+from jobs.input_files import find_files
+from jobs.storage import HadoopStorage, LocalStorage, Storage, open_storage
 
 KINDS: dict[str, Callable[[SparkSession, Path], Storage]] = {
     "local": lambda _spark, root: LocalStorage(root),
