@@ -1,12 +1,21 @@
 """Small inputs for tests."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from pyspark.sql import SparkSession
+
 from jobs.config import Config
+from jobs.storage import HadoopStorage, LocalStorage, Storage
 
 HEADER = "userId,movieId,rating,timestamp"
+
+STORAGES: dict[str, Callable[[SparkSession, Path], Storage]] = {
+    "local": lambda _spark, root: LocalStorage(root),
+    "hadoop": lambda spark, root: HadoopStorage(spark, root.as_uri()),
+}
+"""Each kind of output, in a directory of this machine."""
 
 
 def make_config(ratings: Path | str, output: Path | str = "unused", **sections: Any) -> Config:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -29,17 +28,12 @@ from jobs.runs import (
 from jobs.storage import HadoopStorage, LocalStorage, Storage
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
-KINDS: dict[str, Callable[[SparkSession, Path], Storage]] = {
-    "local": lambda _spark, root: LocalStorage(root),
-    "hadoop": lambda spark, root: HadoopStorage(spark, root.as_uri()),
-}
 
 
-@pytest.fixture(params=KINDS)
-def storage(request: pytest.FixtureRequest, spark: SparkSession, tmp_path: Path) -> Storage:
-    store = KINDS[request.param](spark, tmp_path / "out")
-    store.check_writable()
-    return store
+@pytest.fixture
+def storage(storage: Storage) -> Storage:
+    storage.check_writable()
+    return storage
 
 
 @pytest.fixture

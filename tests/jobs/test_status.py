@@ -17,18 +17,6 @@ from jobs.storage import LocalStorage, Storage, open_storage
 NIGHT = date(2026, 11, 21)
 
 
-@pytest.fixture(params=["disk", "hadoop"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    root = tmp_path / "out"
-    if request.param == "disk":
-        return LocalStorage(root)
-    # Its own scheme keeps Hadoop's way to the same disk apart from the local one.
-    from jobs.storage import HadoopStorage
-
-    spark: SparkSession = request.getfixturevalue("spark")
-    return HadoopStorage(spark, f"file://{root}")
-
-
 def start_run() -> Run:
     return Run.start(NIGHT, datetime.now(UTC))
 

@@ -1,23 +1,13 @@
 import gzip
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from builders import STORAGES
 from pyspark.sql import SparkSession
 
 from jobs.errors import MachineError
 from jobs.input_files import find_files
-from jobs.storage import HadoopStorage, LocalStorage, Storage, open_storage
-
-KINDS: dict[str, Callable[[SparkSession, Path], Storage]] = {
-    "local": lambda _spark, root: LocalStorage(root),
-    "hadoop": lambda spark, root: HadoopStorage(spark, root.as_uri()),
-}
-
-
-@pytest.fixture(params=KINDS)
-def storage(request: pytest.FixtureRequest, spark: SparkSession, tmp_path: Path) -> Storage:
-    return KINDS[request.param](spark, tmp_path / "out")
+from jobs.storage import LocalStorage, Storage, open_storage
 
 
 def test_what_is_written_is_read(storage: Storage) -> None:
@@ -49,7 +39,7 @@ def test_delete_takes_a_tree_and_forgives_nothing_there(storage: Storage) -> Non
 def test_an_output_that_cannot_be_written_is_refused(spark: SparkSession, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
-    for make in KINDS.values():
+    for make in STORAGES.values():
         with pytest.raises(MachineError, match=r"output\.path = .* cannot be written"):
             make(spark, blocked / "out").check_writable()
 
