@@ -19,12 +19,14 @@ class Groups:
     item_group: np.ndarray
 
 
-def plant_groups(n_users: int = 40, n_items: int = 30, *, seed: int = 0) -> Groups:
-    """Users rate about 60% of their own group's items and 25% of the other's."""
+def plant_groups(
+    n_users: int = 40, n_items: int = 30, *, stray: float = 0.25, seed: int = 0
+) -> Groups:
+    """Users rate about 60% of their own group's items, and a share of ``stray`` of the other's."""
     rng = np.random.default_rng(seed)
     user_group, item_group = np.arange(n_users) % 2, np.arange(n_items) % 2
     own = user_group[:, None] == item_group[None, :]
-    rated = rng.random(own.shape) < np.where(own, 0.6, 0.25)
+    rated = rng.random(own.shape) < np.where(own, 0.6, stray)
     dense = np.where(rated, np.where(own, 5.0, 1.0), 0.0)
     return Groups(csr_matrix(dense.astype(np.float32)), user_group, item_group)
 
