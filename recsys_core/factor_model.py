@@ -30,6 +30,8 @@ class FactorModel(ABC):
 
     kind: ClassVar[str]
     """Key of the model in the registry and in saved files."""
+    predicts_ratings: ClassVar[bool] = False
+    """Whether a score is a prediction of the rating, in rating units."""
 
     @property
     @abstractmethod
