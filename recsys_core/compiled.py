@@ -36,8 +36,13 @@ def compiled_sum(function: Function) -> Function:
     return _compile(function, {"contract", "reassoc"})
 
 
-def _compile(function: Function, fastmath: set[str]) -> Function:
-    options = {"error_model": "numpy", "fastmath": fastmath}
+def compiled_unlocked(function: Function) -> Function:
+    """As ``compiled``, and other threads of the process run meanwhile."""
+    return _compile(function, {"contract"}, nogil=True)
+
+
+def _compile(function: Function, fastmath: set[str], *, nogil: bool = False) -> Function:
+    options = {"error_model": "numpy", "fastmath": fastmath, "nogil": nogil}
     directory = _find_code_directory()
     if directory is None:
         return cast(Function, numba.njit(**options)(function))
