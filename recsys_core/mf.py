@@ -1,14 +1,13 @@
-"""Matrix factorization of the known ratings alone, r ~ p . q (+ mu + b_u + b_i), by Adam in torch.
+"""Matrix factorization of the known ratings alone, r ~ p . q (+ mu + b_u + b_i), by Adam.
 
 Without biases it is the third notebook's model; with them that of Koren, Bell and Volinsky,
 *Matrix Factorization Techniques for Recommender Systems*, IEEE Computer 42(8), 2009.
 """
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -16,10 +15,10 @@ from recsys_core.arrays import Csr, Float32Array, Float64Array
 from recsys_core.csr import split_csr
 from recsys_core.errors import DeviceError
 from recsys_core.factor_model import Device, FactorModel, OnEpoch, TrainedModel, require_finite
+from recsys_core.mf_compiled import CompiledTraining
+from recsys_core.mf_table import MfData, MfTraining, draw_table
+from recsys_core.mf_torch import TorchTraining
 from recsys_core.ridge import solve_ridge
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,7 @@ class MfModel(FactorModel):
     """
 
     kind: ClassVar[str] = "mf"
+    predicts_ratings: ClassVar[bool] = True
     vectors: Float32Array
     """Float32 [n_items, n_factors]."""
     item_bias: Float32Array | None
@@ -133,203 +133,93 @@ def train_mf(
     biases: bool,
     regularization: float,
     fold_in_regularization: float,
+    validation_fraction: float,
+    patience: int,
     seed: int,
     device: Device = "auto",
     on_epoch: OnEpoch | None = None,
 ) -> TrainedModel:
     """Minimise the mean squared error of the known ratings with Adam, as the third notebook does.
 
+    With a validation part the model is that of the epoch whose table predicts it best. The table's
+    own user vectors measure it: where ``fold_in_regularization`` is ``regularization``, folding the
+    same users in comes to nearly the same vectors, but costs as much as the epoch. Nothing is
+    trained on the validation part afterwards; ``fold_in`` sees it as it sees every rating.
+
+    An item without a rating to train on has zero factors and zero bias.
+
     Args:
         ratings: CSR [n_users, n_items] of known ratings.
+        epochs: passes over the ratings; with a validation part the most of them.
+        learning_rate: Adam's. The notebook's 1e-3 suits batches of 128; for larger ones let it grow
+            with the square root of the batch.
         biases: learn mu, b_u and b_i beside the vectors.
         regularization: L2 weight of each rating's vectors and biases in its own loss term.
-        fold_in_regularization: lambda of the ridge that folds users in.
+        fold_in_regularization: lambda of the ridge that folds users in; the same quantity.
+        validation_fraction: share of the ratings, drawn with the seed, that is held out of training
+            to choose the epoch; 0: none, and the last epoch's model.
+        patience: epochs without a better validation RMSE after which training stops.
         on_epoch: called with each epoch's mean batch loss.
 
     Raises:
         DeviceError: see ``resolve_device``.
-        TrainingError: the factors are not finite.
+        TrainingError: the factors are not finite, or no rating is left to train or validate on.
     """
     import torch
 
     chosen = resolve_device(device)
-    with _small_steps(), torch.inference_mode():
-        state = _MfState.create(ratings, n_factors, biases, seed, chosen)
-        losses: list[float] = []
-        advice = f"lower train.mf.learning_rate (now {learning_rate:g})"
-        for epoch in range(epochs):
-            losses.append(state.run_epoch(batch_size, learning_rate, regularization))
-            require_finite("mf", np.array(losses[-1]), after=f"epoch {epoch}", advice=advice)
-            if on_epoch is not None:
-                on_epoch(epoch, losses[-1])
-        model = state.to_model(fold_in_regularization)
-    require_finite("mf", model.item_factors, after=f"{epochs} epochs", advice=advice)
-    return TrainedModel(model, losses, {"train_mse": losses[-1]}, device=chosen)
+    data = MfData.create(ratings, biases=biases, validation_fraction=validation_fraction, seed=seed)
+    # Drawn on the CPU: the same start and the same order on every device.
+    generator = torch.Generator().manual_seed(seed)
+    table = draw_table(data, n_factors, biases, generator)
+    trainer: type[MfTraining] = CompiledTraining if chosen == "cpu" else TorchTraining
+    training = trainer.create(table, data, n_factors, chosen)
+    losses: list[float] = []
+    best: _Epoch | None = None
+    advice = f"lower train.mf.learning_rate (now {learning_rate:g})"
+    for number in range(epochs):
+        order = torch.randperm(len(data.training.targets), generator=generator, dtype=torch.int32)
+        losses.append(training.run_epoch(order, batch_size, learning_rate, regularization))
+        require_finite("mf", np.array(losses[-1]), after=f"epoch {number}", advice=advice)
+        if on_epoch is not None:
+            on_epoch(number, losses[-1])
+        best = _choose_epoch(best, number, training)
+        if number - best.number >= patience:
+            break
+    assert best is not None
+    require_finite("mf", best.items, after=f"{len(losses)} epochs", advice=advice)
+    model = _to_model(best.items, n_factors, data.global_mean, fold_in_regularization)
+    return TrainedModel(model, losses, _to_figures(best, losses), device=chosen)
 
 
-@contextlib.contextmanager
-def _small_steps() -> Iterator[None]:
-    """Set the CPU up for steps of microseconds."""
-    import torch
+@dataclass(frozen=True)
+class _Epoch:
+    """What is kept of the epoch whose model is returned."""
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # handing a step to other threads costs more than the step
-    # Adam's averages of rarely rated items fade below 1e-38, where arithmetic is slow.
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
-        torch.set_num_threads(before)
+    number: int
+    items: Float32Array
+    """Float32 [n_items, n_factors (+ 1: bias)]."""
+    validation_rmse: float | None
 
 
-def _split_batches(
-    pairs: "torch.Tensor", values: "torch.Tensor", batch_size: int
-) -> Iterator[tuple["torch.Tensor", "torch.Tensor"]]:
-    """Batches of rows [2 * batch], users then items, and values [batch]; the last may be short.
-
-    All full batches are cut at once: a slice for each would cost as much as its arithmetic.
-    """
-    n_full = len(values) // batch_size
-    end = n_full * batch_size
-    rows = (
-        pairs[:, :end].view(2, n_full, batch_size).transpose(0, 1).reshape(n_full, 2 * batch_size)
-    )
-    yield from zip(rows.unbind(), values[:end].view(n_full, batch_size).unbind(), strict=True)
-    if end < len(values):
-        yield pairs[:, end:].reshape(-1), values[end:]
+def _choose_epoch(best: _Epoch | None, number: int, training: MfTraining) -> _Epoch:
+    """The epoch just run where it is the best or none can be told from another, else ``best``."""
+    rmse = training.measure_rmse()
+    if best is None or rmse is None or best.validation_rmse is None or rmse < best.validation_rmse:
+        return _Epoch(number, training.copy_items(), rmse)
+    return best
 
 
-def _mean_of_batch_means(errors: "list[torch.Tensor]") -> float:
-    """The notebook's loss of an epoch: batches count alike, also a short last one."""
-    import torch
-
-    *full, last = errors
-    means = [last.square().mean().unsqueeze(0)]
-    if full:
-        means.append(torch.stack(full).square().mean(dim=1))
-    return float(torch.cat(means).mean())  # the one GPU-to-CPU sync point of the epoch
+def _to_model(
+    items: Float32Array, n_factors: int, global_mean: float, fold_in_regularization: float
+) -> MfModel:
+    vectors = np.ascontiguousarray(items[:, :n_factors])
+    item_bias = None if items.shape[1] == n_factors else np.ascontiguousarray(items[:, -1])
+    return MfModel(vectors, item_bias, global_mean, fold_in_regularization)
 
 
-@dataclass
-class _MfState:
-    """Ratings and parameters on the training device.
-
-    Users and items share one table, users first: a step is then one gather, one scatter and one
-    Adam update. Gradients are written out rather than recorded by autograd, as recording costs more
-    than the arithmetic of vectors this short. They are dense, as in the notebook: Adam keeps moving
-    a parameter in steps whose batch does not touch it.
-    """
-
-    users: "torch.Tensor"  # int64 [n_ratings], rows of the table
-    items: "torch.Tensor"  # int64 [n_ratings], rows of the table: n_users + item_index
-    values: "torch.Tensor"  # float32 [n_ratings], less the global mean
-    table: "torch.Tensor"  # float32 [n_users + n_items, n_factors (+ 1: bias)]
-    gradient: "torch.Tensor"  # as table
-    moments: "tuple[torch.Tensor, torch.Tensor]"  # Adam's moving averages, as table
-    step: "torch.Tensor"  # float32 scalar, Adam's step count
-    ones: "torch.Tensor"  # float32 [n_factors (+ 1)]
-    generator: "torch.Generator"
-    n_users: int
-    n_factors: int
-    global_mean: float
-
-    @classmethod
-    def create(cls, ratings: Csr, n_factors: int, biases: bool, seed: int, device: str) -> Self:
-        import torch
-
-        coo = ratings.tocoo()
-        mean = float(coo.data.mean(dtype=np.float64)) if biases else 0.0
-        n_users, n_items = ratings.shape
-        # Drawn on the CPU: the same start and the same order on every device.
-        generator = torch.Generator().manual_seed(seed)
-        table = torch.zeros(n_users + n_items, n_factors + biases)
-        table[:, :n_factors].uniform_(0, 0.05, generator=generator)
-        table = table.to(device)
-        return cls(
-            users=torch.from_numpy(coo.row.astype(np.int64)).to(device),
-            items=torch.from_numpy(coo.col.astype(np.int64) + n_users).to(device),
-            values=torch.from_numpy((coo.data - mean).astype(np.float32)).to(device),
-            table=table,
-            gradient=torch.zeros_like(table),
-            moments=(torch.zeros_like(table), torch.zeros_like(table)),
-            step=torch.zeros((), device=device),
-            ones=torch.ones(n_factors + biases, device=device),
-            generator=generator,
-            n_users=n_users,
-            n_factors=n_factors,
-            global_mean=mean,
-        )
-
-    @property
-    def has_biases(self) -> bool:
-        return self.table.shape[1] > self.n_factors
-
-    def run_epoch(self, batch_size: int, learning_rate: float, regularization: float) -> float:
-        """One pass over all ratings in random order; the mean of its batches' losses."""
-        import torch
-
-        order = torch.randperm(len(self.values), generator=self.generator).to(self.values.device)
-        pairs = torch.stack([self.users[order], self.items[order]])  # [2, n_ratings]
-        errors = []
-        for rows, values in _split_batches(pairs, self.values[order], batch_size):
-            errors.append(self._backward(rows, values, regularization))
-            self._update(learning_rate)
-        return _mean_of_batch_means(errors)
-
-    def _backward(
-        self, rows: "torch.Tensor", values: "torch.Tensor", regularization: float
-    ) -> "torch.Tensor":
-        """Set the gradient of mean((p . q + b_u + b_i - r)^2 + L2); the errors [batch].
-
-        Args:
-            rows: [2 * batch], users then items.
-            values: [batch].
-        """
-        import torch
-
-        batch, biases = len(values), self.has_biases
-        gathered = self.table.index_select(0, rows)  # [2 * batch, n_factors (+ 1)]
-        p, q = gathered.chunk(2)
-        products = p * q
-        if biases:
-            products[:, -1] = p[:, -1] + q[:, -1]
-        error = torch.addmv(values, products, self.ones, beta=-1)  # row sums less values, [batch]
-        # d/dp = 2 e q / batch, d/dq = 2 e p / batch, d/db = 2 e / batch
-        slope = (error * (2.0 / batch)).unsqueeze_(1)  # [batch, 1]
-        slopes = torch.cat([q * slope, p * slope])
-        if biases:
-            slopes[:batch, -1:] = slopes[batch:, -1:] = slope
-        if regularization:
-            slopes.add_(gathered, alpha=2.0 * regularization / batch)
-        self.gradient.zero_().index_add_(0, rows, slopes)
-        return error
-
-    def _update(self, learning_rate: float) -> None:
-        """One step of Adam (Kingma and Ba, 2015), with torch's default constants."""
-        import torch
-
-        # The operator behind torch.optim.Adam(fused=True), whose own bookkeeping takes longer than
-        # this; the tests hold the two to the same trajectory.
-        self.step.add_(1)
-        torch._fused_adam_(
-            [self.table],
-            [self.gradient],
-            [self.moments[0]],
-            [self.moments[1]],
-            [],
-            [self.step],
-            lr=learning_rate,
-            beta1=0.9,
-            beta2=0.999,
-            weight_decay=0.0,
-            eps=1e-8,
-            amsgrad=False,
-            maximize=False,
-        )
-
-    def to_model(self, fold_in_regularization: float) -> MfModel:
-        items = self.table[self.n_users :].cpu().numpy()
-        vectors = np.ascontiguousarray(items[:, : self.n_factors])
-        item_bias = np.ascontiguousarray(items[:, -1]) if self.has_biases else None
-        return MfModel(vectors, item_bias, self.global_mean, fold_in_regularization)
+def _to_figures(best: _Epoch, losses: list[float]) -> dict[str, float]:
+    figures = {"train_mse": losses[best.number]}
+    if best.validation_rmse is not None:
+        figures |= {"validation_rmse": best.validation_rmse, "best_epoch": float(best.number)}
+    return figures

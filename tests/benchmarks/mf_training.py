@@ -87,6 +87,8 @@ def train_as_product(ratings: pd.DataFrame, epochs: int, seed: int) -> list[floa
         biases=False,
         regularization=0.0,
         fold_in_regularization=0.0,
+        validation_fraction=0.0,
+        patience=1,
         seed=seed,
         device="cpu",
     )
