@@ -179,7 +179,9 @@ class CountReads(TorchDispatchMode):
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        self.count += function is torch.ops.aten._local_scalar_dense.default
+        # Within inference_mode, and outside it.
+        reads = (torch.ops.aten.item.default, torch.ops.aten._local_scalar_dense.default)
+        self.count += function in reads
         return function(*args, **(kwargs or {}))
 
 
