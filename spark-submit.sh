@@ -4,6 +4,8 @@
 #   ./spark-submit.sh [COMMAND] [OPTION ...]
 #
 #   nightly   the batch job (the default); --config FILE --run-date YYYY-MM-DD --set section.key=value
+#   evaluate  measures models on ratings held out of training; --model NAME --output DIR
+#   tune      searches settings; --trials N --output DIR
 #   runs      lists the runs of an output; rollback RUN_ID makes an earlier one current again
 #   warmup    builds an archive of Spark's classes, once: later runs start faster; --force --runs N
 #   test      the test suite; arguments go to pytest
@@ -201,8 +203,9 @@ PYTHON
   printf '%s\n' "$archive"
 }
 
-run_nightly() {
-  local spark_options=() job_options=() config_given=
+# Parts what is spark-submit's from what is the job's: sets spark_options and job_options.
+take_spark_options() {
+  spark_options=() job_options=() config_given=
   while [ $# -gt 0 ]; do
     case $1 in
       --master) [ $# -gt 1 ] || fail 2 "--master needs a value"; SPARK_MASTER=$2; shift 2 ;;
@@ -216,6 +219,10 @@ run_nightly() {
       *) job_options+=("$1"); shift ;;
     esac
   done
+}
+
+run_nightly() {
+  take_spark_options "$@"
   # Named here, as the code that runs under Spark comes from a zip that has no conf/ beside it.
   [ -n "$config_given" ] || job_options+=(--config "$root/conf/sample.toml")
   case " ${job_options[*]} " in *" --help "* | *" -h "*) exec "$venv/bin/python" -m jobs.cli nightly --help ;; esac
@@ -267,6 +274,18 @@ case $command in
     set_up dev
     cd "$root"
     "$venv/bin/ruff" format --check . && "$venv/bin/ruff" check . && exec "$venv/bin/python" -m mypy
+    ;;
+  evaluate | tune)
+    if [ "$command" = tune ]; then set_up tune; else set_up ""; fi
+    take_spark_options "$@"
+    set_up_spark_environment
+    use_class_archive
+    # A JVM of this process's own: a wrong setting is answered before it starts.
+    export PYSPARK_SUBMIT_ARGS
+    printf -v PYSPARK_SUBMIT_ARGS '%q ' --master "${SPARK_MASTER:-local[*]}" \
+      --properties-file "$root/conf/spark-defaults.conf" \
+      ${spark_options[@]+"${spark_options[@]}"} pyspark-shell
+    exec "$venv/bin/python" -m jobs.cli "$command" ${job_options[@]+"${job_options[@]}"}
     ;;
   runs | rollback)
     set_up ""

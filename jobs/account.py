@@ -7,6 +7,7 @@ counts; where times are equal or missing, the highest (file order is not defined
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,17 @@ from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs.schemas import FILE, ITEM_ID, PIECE_NUMBER, RATING, RAW, REASON, TIMESTAMP, USER_ID
+from jobs.schemas import (
+    FILE,
+    ITEM_ID,
+    PIECE_NUMBER,
+    RATING,
+    RAW,
+    REASON,
+    TIMES,
+    TIMESTAMP,
+    USER_ID,
+)
 from jobs.user_rows import cut_pieces, make_lists, whole_users
 from recsys_core.arrays import BoolArray, Int32Array, Int64Array
 
@@ -29,7 +40,9 @@ class RowAccount:
     ``frame`` is cached and partitioned by user. It has rows of two kinds:
 
     a user      user_id, piece, items and ratings (arrays of one length: the unique ratings, in
-                order of item), duplicates (array of items, in piece 0); all arrays may be empty
+                order of item), duplicates (array of items, in piece 0); all arrays may be empty;
+                with ``keep_times`` also times (array of double: what orders the ratings in time,
+                -inf where that is not known)
     a refusal   reason, raw, file, and item_id where that could be read; piece is null
     """
 
@@ -43,31 +56,38 @@ class RowAccount:
         return self.frame.where(is_refusal()).select(RAW, FILE, REASON)
 
 
-def account_rows(rows: DataFrame, n_partitions: int) -> RowAccount:
-    """Partition the rows of ``jobs.read.read_ratings`` by user, and settle the fate of each."""
+def account_rows(rows: DataFrame, n_partitions: int, *, keep_times: bool = False) -> RowAccount:
+    """Partition the rows of ``jobs.read.read_ratings`` by user, and settle the fate of each.
+
+    Args:
+        keep_times: carry the ratings' times along, for splits that go by them.
+    """
     types = {name: rows.schema[name].dataType.simpleString() for name in (USER_ID, ITEM_ID)}
     schema = (
         f"{USER_ID} {types[USER_ID]}, {PIECE_NUMBER} int, {ITEMS} array<{types[ITEM_ID]}>, "
         f"{RATINGS} array<double>, {DUPLICATES} array<{types[ITEM_ID]}>, "
         f"{ITEM_ID} {types[ITEM_ID]}, {REASON} string, {RAW} string, {FILE} string"
     )
+    if keep_times:
+        schema += f", {TIMES} array<double>"
     arranged = rows.repartition(n_partitions, USER_ID).sortWithinPartitions(USER_ID)
-    frame = arranged.mapInArrow(_gather_users, schema).persist(StorageLevel.MEMORY_AND_DISK)
+    gathered = arranged.mapInArrow(partial(_gather_users, keep_times=keep_times), schema)
+    frame = gathered.persist(StorageLevel.MEMORY_AND_DISK)
     return RowAccount(frame, _count_refused(frame))
 
 
-def _gather_users(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _gather_users(batches: Iterator[pa.RecordBatch], keep_times: bool) -> Iterator[pa.RecordBatch]:
     """Flat rows sorted by user to the rows of ``RowAccount.frame``."""
     for block in whole_users(batches):
         refused = block.filter(pc.is_valid(block.column(REASON)))
         if refused.num_rows:
-            yield _list_refusals(refused)
+            yield _list_refusals(refused, keep_times)
         known = block.filter(pc.is_valid(block.column(USER_ID)))
         if known.num_rows:
-            yield _gather_block(known)
+            yield _gather_block(known, keep_times)
 
 
-def _list_refusals(refused: pa.RecordBatch) -> pa.RecordBatch:
+def _list_refusals(refused: pa.RecordBatch, keep_times: bool) -> pa.RecordBatch:
     n, id_type = refused.num_rows, refused.schema.field(ITEM_ID).type
     return pa.RecordBatch.from_pydict(
         {
@@ -77,11 +97,12 @@ def _list_refusals(refused: pa.RecordBatch) -> pa.RecordBatch:
             RATINGS: pa.nulls(n, pa.list_(pa.float64())),
             DUPLICATES: pa.nulls(n, pa.list_(id_type)),
             **{name: refused.column(name) for name in (ITEM_ID, REASON, RAW, FILE)},
+            **({TIMES: pa.nulls(n, pa.list_(pa.float64()))} if keep_times else {}),
         }
     )
 
 
-def _gather_block(rows: pa.RecordBatch) -> pa.RecordBatch:
+def _gather_block(rows: pa.RecordBatch, keep_times: bool) -> pa.RecordBatch:
     """One row, or several, for each user; a user whose rows are all refused has an empty one."""
     users = rows.column(USER_ID).dictionary_encode()
     user, n_users = users.indices.to_numpy(), len(users.dictionary)
@@ -100,6 +121,11 @@ def _gather_block(rows: pa.RecordBatch) -> pa.RecordBatch:
             DUPLICATES: make_lists(n_repeated, item_id.take(pa.array(repeated))),
             ITEM_ID: pa.nulls(nothing, item_id.type),
             **{name: pa.nulls(nothing, pa.string()) for name in (REASON, RAW, FILE)},
+            **(
+                {TIMES: make_lists(length, _read_times(rows).take(pa.array(unique)))}
+                if keep_times
+                else {}
+            ),
         }
     )
 
@@ -114,9 +140,13 @@ def _order_ratings(rows: pa.RecordBatch, user: Int32Array) -> tuple[Int64Array, 
     first = np.ones(len(order), dtype=np.bool_)
     first[1:] = pair[order[1:]] != pair[order[:-1]]
     if not first.all():  # only now do time and rating matter
-        time = rows.column(TIMESTAMP).cast(pa.float64(), safe=False).fill_null(-np.inf).to_numpy()
+        time = _read_times(rows).to_numpy()
         order = np.lexsort((-rows.column(RATING).to_numpy(), -time, pair))
     return order, first
+
+
+def _read_times(rows: pa.RecordBatch) -> pa.Array:
+    return rows.column(TIMESTAMP).cast(pa.float64(), safe=False).fill_null(-np.inf)
 
 
 def is_refusal() -> Column:

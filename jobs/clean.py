@@ -36,6 +36,7 @@ from jobs.schemas import (
     RATING,
     REASON,
     SEEN,
+    TIMES,
     USER_ID,
     id_type_name,
 )
@@ -69,7 +70,8 @@ class CleanRatings:
     """Cached rows of a user, partitioned by user: user_id, piece, item_index (array of int,
     ascending, rows of ``items``), rating (array of float); and, in piece 0, how many unique,
     popular and liked ratings the user has. The arrays of a user who was left out are empty; seen
-    (array of int, rows of ``items``) then says which items it has rated, and is empty elsewhere."""
+    (array of int, rows of ``items``) then says which items it has rated, and is empty elsewhere.
+    Where the account holds times, they go along (times, array of double)."""
     items: pd.DataFrame
     """item_id (ascending), rating_count, mean_rating of ``ratings``; the count is 0 where all
     users of an item were left out."""
@@ -222,7 +224,10 @@ def _keep_ratings(account: DataFrame, items: pd.DataFrame, config: CleanConfig) 
         f"{USER_ID} {user_type}, {PIECE_NUMBER} int, {ITEM_INDEX} array<int>, "
         f"{RATING} array<float>, {_UNIQUE} int, {_POPULAR} int, {_LIKED} int, {SEEN} array<int>"
     )
-    users = account.where(~is_refusal()).select(USER_ID, PIECE_NUMBER, ITEMS, RATINGS)
+    times = [TIMES] if TIMES in account.columns else []
+    if times:
+        schema += f", {TIMES} array<double>"
+    users = account.where(~is_refusal()).select(USER_ID, PIECE_NUMBER, ITEMS, RATINGS, *times)
     return users.mapInArrow(keep_partition, schema)
 
 
@@ -256,6 +261,11 @@ def _keep_block(rows: pa.RecordBatch, rules: _ItemRules) -> pa.RecordBatch:
                 for name, count in counts.items()
             },
             SEEN: make_lists(n_seen, pa.array(rules.index[place[seen]])),
+            **{
+                name: make_lists(length, rows.column(name).flatten().filter(pa.array(kept)))
+                for name in (TIMES,)
+                if name in rows.schema.names
+            },
         }
     )
 

@@ -4,6 +4,7 @@ Each imports what it needs when it runs, so that the quick ones stay quick.
 """
 
 import contextlib
+import importlib.util
 import logging
 import sys
 import traceback
@@ -179,6 +180,91 @@ def check(
     day = _parse_run_date(run_date)
     with report_metrics(None if dry_run else metrics_file, day, only_failure=True):
         _load(config_file, overrides)
+
+
+@main.command()
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    type=click.Choice(["nmf", "mf", "als", "ease"]),
+    help="What to measure; several are compared.  [default: train.model, or its candidates]",
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Also write the results in this directory."
+)
+@_config_options
+@_exits_with_one_line
+def evaluate(
+    models: tuple[str, ...], output: Path | None, config_file: Path, overrides: tuple[str, ...]
+) -> None:
+    """Measure models on ratings held out of their training, beside popularity and item means."""
+    from jobs.stages import set_up_logging
+
+    set_up_logging()
+    config = _load(config_file, overrides)
+    from jobs.evaluation_table import tabulate_lists, tabulate_predictions, write_evaluation
+    from jobs.experiments import measure_models
+    from jobs.summary import print_table
+
+    with _opened_spark(config) as spark:
+        report = measure_models(spark, config, models or config.train.models)
+    for k in config.evaluate.cutoffs:
+        print_table(tabulate_lists(report, k))
+    predictions = tabulate_predictions(report)
+    if predictions is not None:
+        print_table(predictions)
+    if output is not None:
+        write_evaluation(report, output)
+
+
+@main.command()
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    help="Settings tried of each model.  [default: tune.trials]",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default="output/tuning",
+    show_default=True,
+    help="Where table, plot and best settings go.",
+)
+@_config_options
+@_exits_with_one_line
+def tune(trials: int | None, output: Path, config_file: Path, overrides: tuple[str, ...]) -> None:
+    """Search for better settings; write them as a configuration for nightly."""
+    from jobs.stages import set_up_logging
+
+    set_up_logging()
+    config = _load(config_file, overrides)
+    for package in ("optuna", "matplotlib"):
+        if importlib.util.find_spec(package) is None:
+            raise MachineError(f"tune needs {package}: pip install 'recsys-nightly[tune]'")
+    from jobs.experiments import tune_settings
+    from jobs.summary import print_table
+    from jobs.tuning_report import require_directory, tabulate_tuning, write_tuning
+
+    require_directory(output)
+    with _opened_spark(config) as spark:
+        tuning = tune_settings(spark, config, trials or config.tune.trials)
+    write_tuning(tuning, output)
+    print_table(tabulate_tuning(tuning))
+    click.echo(f"best settings: {output}/best.toml; all trials: {output}/trials.parquet, .png")
+
+
+@contextlib.contextmanager
+def _opened_spark(config: "Config") -> "Iterator[SparkSession]":
+    from jobs.failures import explain_failures
+    from jobs.session import open_session
+
+    with explain_failures():
+        spark = open_session(config.spark)
+        try:
+            yield spark
+        finally:
+            spark.stop()
 
 
 @main.command()

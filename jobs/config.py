@@ -113,6 +113,19 @@ class NmfConfig(Section):
     )
     max_iter: int = Field(200, ge=1, description="Most iterations of the solver.")
     tol: float = Field(1e-4, ge=0, description="Violation at which the solver stops.")
+    regularization: float = Field(
+        0.0,
+        ge=0,
+        description="Penalty on large factors, scikit-learn's alpha_W and alpha_H: it grows with "
+        "the numbers of users and items, so useful values are small.",
+    )
+    l1_ratio: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Part of the penalty that makes factors zero; the rest keeps them short.",
+    )
+    binary: bool = Field(False, description="Count each rating as 1, however good it is.")
 
 
 class MfConfig(Section):
@@ -125,10 +138,74 @@ class MfConfig(Section):
     fold_in_regularization: float = Field(
         0.02, ge=0, description="Ridge weight, for each rating, when a user is folded in."
     )
+    validation_fraction: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the ratings held out of training to choose the best epoch; 0: none, "
+        "and the last epoch's model.",
+    )
+    patience: int = Field(
+        3, ge=1, description="Epochs without a better validation RMSE after which training stops."
+    )
+
+
+class AlsConfig(Section):
+    n_factors: int = Field(64, ge=1, description="Number of factors.")
+    iterations: int = Field(10, ge=1, description="Times users and items are solved in turn.")
+    regularization: float = Field(
+        0.01, gt=0, description="L2 weight, scaled as train.als.frequency_exponent says."
+    )
+    unobserved_weight: float = Field(
+        0.1, gt=0, description="Weight of a pair without a rating; one with a rating weighs 1."
+    )
+    frequency_exponent: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="How the L2 weight grows with the ratings of a user or item: 0 not at all, "
+        "1 in proportion.",
+    )
+
+
+class EaseConfig(Section):
+    n_factors: int = Field(
+        256,
+        ge=1,
+        description="Rank: directions kept, at most those there are. Lists get better with it, "
+        "and scoring slower.",
+    )
+    regularization: float = Field(
+        100.0, gt=0, description="Ridge weight, in units of a squared singular value."
+    )
+    popularity_exponent: float = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="How far directions are kept for items of few ratings: 0 takes the largest "
+        "singular vectors as they are; more helps where there are many items for the rank.",
+    )
+
+
+ModelName = Literal["nmf", "mf", "als", "ease"]
+MODEL_SECTIONS: dict[str, type[Section]] = {
+    "nmf": NmfConfig,
+    "mf": MfConfig,
+    "als": AlsConfig,
+    "ease": EaseConfig,
+}
+AUTO = "auto"
 
 
 class TrainConfig(Section):
-    model: Literal["nmf", "mf"] = Field("nmf", description="Which factor model to train.")
+    model: Literal["nmf", "mf", "als", "ease", "auto"] = Field(
+        "nmf",
+        description="Which factor model to train; 'auto' measures train.candidates on a split "
+        "(evaluate.*) and takes the best.",
+    )
+    candidates: Annotated[list[ModelName], Field(min_length=1)] = Field(
+        ["nmf", "als", "ease"], description="Models that 'auto' chooses from."
+    )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of initialisation and order.")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where torch trains; 'cuda' ends the run where there is no GPU."
@@ -141,6 +218,167 @@ class TrainConfig(Section):
     )
     nmf: NmfConfig = Field(default_factory=NmfConfig, description="Settings of model 'nmf'.")
     mf: MfConfig = Field(default_factory=MfConfig, description="Settings of model 'mf'.")
+    als: AlsConfig = Field(default_factory=AlsConfig, description="Settings of model 'als'.")
+    ease: EaseConfig = Field(default_factory=EaseConfig, description="Settings of model 'ease'.")
+
+    @property
+    def models(self) -> list[str]:
+        """The models that a night trains or chooses from."""
+        return [*dict.fromkeys(self.candidates)] if self.model == AUTO else [self.model]
+
+    def with_model(self, model: str) -> Self:
+        """These settings for one model, as ``auto`` has chosen it."""
+        return self.model_copy(update={"model": model})
+
+
+class EvaluateConfig(Section):
+    enabled: bool = Field(
+        False,
+        description="Measure the model each night on ratings that training did not see. It is "
+        "trained once more for that.",
+    )
+    split: Literal["random", "latest", "time", "new_users"] = Field(
+        "random",
+        description="What is held out: a random share of each user's ratings, each user's latest "
+        "ratings, all ratings after one point in time, or part of the ratings of users who are "
+        "not trained on.",
+    )
+    held_out: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="Share that is held out, of ratings ('random', 'time') or users ('new_users').",
+    )
+    latest: int = Field(
+        1, ge=1, description="Ratings of each user that the split 'latest' holds out."
+    )
+    known: float = Field(
+        0.5, gt=0, lt=1, description="Share of a new user's ratings that it is folded in from."
+    )
+    cutoffs: Annotated[list[Annotated[int, Field(ge=1, le=10_000)]], Field(min_length=1)] = Field(
+        [5, 10, 20], description="Lengths k of the lists that are measured."
+    )
+    select_by: str = Field(
+        "ndcg@10",
+        pattern=r"^(ndcg|recall|precision|map|mrr|hit_rate)@[1-9]\d*$",
+        description="What 'auto' and the gate compare models by; its k is one of the cutoffs.",
+    )
+    min_relevant_rating: float = Field(
+        0.0, ge=0, description="Held-out ratings below it do not count as relevant."
+    )
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of the split and the bootstrap.")
+
+    @property
+    def metric(self) -> tuple[str, int]:
+        """``select_by`` as the metric and its k."""
+        name, k = self.select_by.split("@")
+        return name, int(k)
+
+    @model_validator(mode="after")
+    def _measures_what_it_selects_by(self) -> Self:
+        if self.metric[1] not in self.cutoffs:
+            raise ValueError(f"select_by = {self.select_by!r}, but cutoffs = {self.cutoffs}")
+        return self
+
+
+class SearchRange(Section):
+    """Values that ``tune`` tries for one setting: from low to high, or one of some choices."""
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    choices: Annotated[list[bool | int | float | str], Field(min_length=1)] | None = None
+
+    @property
+    def ends(self) -> list[Any]:
+        """Values that must be valid for all to be."""
+        return self.choices if self.choices is not None else [self.low, self.high]
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.choices is not None:
+            if (self.low, self.high, self.log) != (None, None, False):
+                raise ValueError("takes choices, or low and high, not both")
+        elif self.low is None or self.high is None or self.low >= self.high:
+            raise ValueError("needs low and high, low below high, or choices")
+        elif self.log and self.low <= 0:
+            raise ValueError("low must be above 0 where log = true")
+        return self
+
+
+SearchSpace = dict[str, SearchRange]
+
+
+def _log(low: float, high: float) -> SearchRange:
+    return SearchRange(low=low, high=high, log=True)
+
+
+class TuneConfig(Section):
+    """What ``tune`` searches. Ranks are left out of the defaults: more is better, and slower."""
+
+    models: Annotated[list[ModelName], Field(min_length=1)] | None = Field(
+        None, description="Models to tune; unset: train.model, or its candidates."
+    )
+    metric: str = Field(
+        "ndcg@10",
+        pattern=r"^((ndcg|recall|precision|map|mrr|hit_rate)@[1-9]\d*|rmse|mae)$",
+        description="What is made best: a metric of the lists, or of the predictions of 'mf'.",
+    )
+    trials: int = Field(30, ge=1, description="Settings tried of each model.")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of the search.")
+    nmf: SearchSpace = Field(
+        {"n_components": _log(5, 100)}, description="Settings of 'nmf' to search, and where."
+    )
+    mf: SearchSpace = Field(
+        {
+            "n_factors": _log(8, 128),
+            "regularization": _log(0.01, 0.3),
+            "learning_rate": _log(0.001, 0.03),
+            "fold_in_regularization": _log(0.01, 0.3),
+        },
+        description="Settings of 'mf' to search, and where.",
+    )
+    als: SearchSpace = Field(
+        {
+            "n_factors": _log(16, 256),
+            "regularization": _log(0.0001, 0.1),
+            "unobserved_weight": _log(0.01, 1.0),
+        },
+        description="Settings of 'als' to search, and where.",
+    )
+    ease: SearchSpace = Field(
+        {"regularization": _log(1.0, 2_000.0)},
+        description="Settings of 'ease' to search, and where.",
+    )
+
+    def space(self, model: str) -> SearchSpace:
+        """The ranges for one model."""
+        space: SearchSpace = getattr(self, model)
+        return space
+
+    @model_validator(mode="after")
+    def _searches_settings_that_are_there(self) -> Self:
+        for model, section in MODEL_SECTIONS.items():
+            for name, search in self.space(model).items():
+                if name not in section.model_fields:
+                    allowed = ", ".join(section.model_fields)
+                    raise ValueError(f"{model}.{name} is no setting of the model; it has {allowed}")
+                for value in search.ends:
+                    _require_value(section, name, value)
+        return self
+
+
+def _require_value(section: type[Section], name: str, value: Any) -> None:
+    try:
+        section.model_validate({name: to_setting(section, name, value)})
+    except ValidationError as error:
+        raise ValueError(f"{name} = {value!r}: {error.errors()[0]['msg']}") from None
+
+
+def to_setting(section: type[Section], name: str, value: Any) -> Any:
+    """A searched value in the type of the setting: whole numbers stay whole."""
+    is_whole = section.model_fields[name].annotation is int
+    return round(value) if is_whole and isinstance(value, float) else value
 
 
 class ScoreConfig(Section):
@@ -213,6 +451,13 @@ class GateConfig(Section):
         le=1,
         description="Least mean share of a user's list that was in the current run's list too.",
     )
+    min_gain_over_popularity: float = Field(
+        0.0,
+        ge=-1,
+        le=1,
+        description="The model must be above popularity by more than this, in evaluate.select_by; "
+        "held where the night is evaluated.",
+    )
 
 
 class OutputConfig(Section):
@@ -237,6 +482,10 @@ class Config(Section):
     input: InputConfig = Field(description="What is read.")
     clean: CleanConfig = Field(default_factory=CleanConfig, description="What is left out.")
     train: TrainConfig = Field(default_factory=TrainConfig, description="How the model is trained.")
+    evaluate: EvaluateConfig = Field(
+        default_factory=EvaluateConfig, description="How the model is measured."
+    )
+    tune: TuneConfig = Field(default_factory=TuneConfig, description="What `tune` searches.")
     score: ScoreConfig = Field(default_factory=ScoreConfig, description="What users get.")
     cluster: ClusterConfig = Field(default_factory=ClusterConfig, description="Item clusters.")
     publish: PublishConfig = Field(
@@ -247,6 +496,11 @@ class Config(Section):
     )
     output: OutputConfig = Field(description="Where it goes.")
     spark: SparkConfig = Field(default_factory=SparkConfig, description="How Spark splits work.")
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether a night measures models: where it is asked to, or has to choose."""
+        return self.evaluate.enabled or self.train.model == AUTO
 
 
 def load_config(file: Path, overrides: Sequence[str] = ()) -> Config:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from jobs.config import Config, Section
 
@@ -19,9 +20,18 @@ def _list_section(section: Section, path: tuple[str, ...]) -> Iterator[str]:
             inner.append((name, field.description, value))
             continue
         yield f"# {field.description}"
-        yield f"{name} = {json.dumps(value)}" if value is not None else f"# {name} is unset"
+        yield f"{name} = {_to_toml(value)}" if value is not None else f"# {name} is unset"
     for name, description, value in inner:
         yield ""
         yield f"# {description}"
         yield f"[{'.'.join((*path, name))}]"
         yield from _list_section(value, (*path, name))
+
+
+def _to_toml(value: Any) -> str:
+    """A value as TOML writes it; groups as inline tables, without what is unset."""
+    if isinstance(value, Section):
+        return _to_toml(value.model_dump(exclude_defaults=True))
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_to_toml(inner)}" for key, inner in value.items()) + "}"
+    return json.dumps(value)

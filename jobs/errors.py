@@ -7,6 +7,10 @@ class JobError(Exception):
     exit_code = 1
 
 
+class TrainingFailedError(JobError):
+    """Training left no usable model: factors that are not finite, or all zero."""
+
+
 class ConfigError(JobError):
     """A setting, option or query that cannot be: names the file, the key and what is allowed."""
 

@@ -58,6 +58,7 @@ def check_bounds(
         "max_quarantined": _share(sum(manifest["quarantined"].values()), came),
         "max_input_drop": None if not came_before else max(0.0, 1 - came / came_before),
         "min_overlap": overlap,
+        "min_gain_over_popularity": (manifest.get("evaluation") or {}).get("gain_over_popularity"),
     }
     return [
         _check(bound, value, getattr(config, bound))
@@ -71,7 +72,10 @@ def _share(part: int, whole: int) -> float:
 
 
 def _check(bound: str, value: float, limit: float) -> GateCheck:
-    passed = value >= limit if bound.startswith("min_") else value <= limit
+    if bound == "min_gain_over_popularity":
+        passed = value > limit  # as good as popularity is not better
+    else:
+        passed = value >= limit if bound.startswith("min_") else value <= limit
     return GateCheck(bound, round(value, 6), limit, passed)
 
 

@@ -6,6 +6,7 @@ user_id     as read; all rows of a user in one partition, consecutive
 piece       number of the row within the user, from 0
 item_index  array of int, 0..n_items-1 in ascending order of item_id, ascending within a user
 rating      array of float
+times       array of double, where ``jobs.account`` was to keep them
 """
 
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.schemas import ITEM_ID, ITEM_INDEX, PIECE_NUMBER, RATING, SEEN, USER_ID
+from jobs.schemas import ITEM_ID, ITEM_INDEX, PIECE_NUMBER, RATING, SEEN, TIMES, USER_ID
 from jobs.user_rows import make_lists
 from recsys_core.index import ItemIndex
 
@@ -43,7 +44,10 @@ def index_ratings(ratings: DataFrame, items: pd.DataFrame) -> IndexedRatings:
         ratings: ``CleanRatings.ratings``.
         items: ``CleanRatings.items``.
     """
-    frame = ratings.where(F.size(ITEM_INDEX) > 0).select(USER_ID, PIECE_NUMBER, ITEM_INDEX, RATING)
+    columns = (USER_ID, PIECE_NUMBER, ITEM_INDEX, RATING, TIMES)
+    frame = ratings.where(F.size(ITEM_INDEX) > 0).select(
+        *(name for name in columns if name in ratings.columns)
+    )
     left_out = ratings.where((F.col(PIECE_NUMBER) == 0) & (F.size(ITEM_INDEX) == 0)).select(
         USER_ID, F.col(SEEN).alias(ITEM_INDEX)
     )

@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 
 from jobs.audit import RecommendationsAudit
 from jobs.clean import FunnelStep
-from jobs.config import Config
+from jobs.config import Config, TrainConfig
 from jobs.input_files import InputFile
 from jobs.publish import Run
 from jobs.read import RatingsInput
@@ -31,20 +31,26 @@ _PACKAGES = (
 
 
 def describe_training(
-    config: Config, trained: TrainedModel, run: Run, source: RatingsInput, ratings: csr_matrix
+    config: Config,
+    train: TrainConfig,
+    trained: TrainedModel,
+    run: Run,
+    source: RatingsInput,
+    ratings: csr_matrix,
 ) -> dict[str, Any]:
     """Facts of the training; they go into the saved model too.
 
     Args:
+        train: the settings trained with, where ``auto`` has become a model.
         ratings: what the model was trained on.
     """
     columns = config.input.columns.model_dump()
     columns["timestamp"] = (columns["timestamp"] or TIMESTAMP) if source.has_timestamp else None
     return {
         **run.footer,
-        "model": config.train.model,
-        "settings": getattr(config.train, config.train.model).model_dump(),
-        "seed": config.train.seed,
+        "model": train.model,
+        "settings": getattr(train, train.model).model_dump(),
+        "seed": train.seed,
         "device": trained.device,
         "n_users": ratings.shape[0],
         "n_ratings": ratings.nnz,
@@ -64,6 +70,7 @@ def make_manifest(
     files: Sequence[InputFile],
     funnel: Sequence[FunnelStep],
     refused: Mapping[str, int],
+    evaluation: Mapping[str, Any] | None,
     training: Mapping[str, Any],
     clusters: Mapping[str, Any],
     model_sha256: Mapping[str, str],
@@ -85,6 +92,7 @@ def make_manifest(
         "input_files": [asdict(file) for file in files],
         "funnel": [asdict(step) for step in funnel],
         "quarantined": dict(refused),
+        "evaluation": None if evaluation is None else dict(evaluation),
         "training": dict(training),
         "clusters": dict(clusters),
         "model_sha256": dict(model_sha256),

@@ -23,6 +23,7 @@ from jobs.cluster import (
 )
 from jobs.config import Config, PublishConfig
 from jobs.errors import GateError, JobError, LockedError
+from jobs.evaluate import choose_model, evaluate_candidates, needs_times
 from jobs.failures import explain_failures
 from jobs.index import index_ratings
 from jobs.manifest import describe_training, make_manifest
@@ -34,6 +35,7 @@ from jobs.read import read_items, read_ratings
 from jobs.release import Candidate, Choices, PublishedRun, release_run
 from jobs.runs import hold_output, prepare_output
 from jobs.schemas import (
+    EVALUATION,
     EXCLUDED,
     ITEM_CLUSTERS,
     ITEM_FACTORS,
@@ -106,7 +108,7 @@ def plan_night(spark: SparkSession, config: Config) -> None:
     """
     source = read_ratings(spark, config.input, config.clean)
     n_partitions = choose_partitions(spark, config.spark, source.bytes)
-    plan = make_plan(measure_input(source.rows), config.train, n_partitions)
+    plan = make_plan(measure_input(source.rows), config, n_partitions)
     limits = read_limits(spark)
     print_table(describe_plan(plan, limits))
     require_fit(plan, limits)
@@ -138,7 +140,10 @@ def _run_stages(
         items = read_items(spark, config.input, id_type_name(item_id_type))
     with clock.stage("clean"):  # Spark is lazy: the rows are read here
         n_partitions = choose_partitions(spark, config.spark, source.bytes)
-        account = account_rows(source.rows, n_partitions)
+        keep_times = config.evaluates and needs_times(
+            config.evaluate, has_timestamp=source.has_timestamp
+        )
+        account = account_rows(source.rows, n_partitions, keep_times=keep_times)
         _keep_refused(staged, account)
         clean = clean_ratings(account, config.clean)
         require_few_refused(account.refused, clean.funnel[0].rows, config.clean.max_bad_fraction)
@@ -148,12 +153,19 @@ def _run_stages(
         account.frame.unpersist()  # from here on everything runs on the indexed ratings
         catalog = make_catalog(indexed, clean.excluded_items, items.items)
     size = InputSize(clean.funnel[-1].rows, clean.funnel[-1].users, len(catalog))
-    require_fit(make_plan(size, config.train, n_partitions), read_limits(spark))
-    with clock.stage("train"):
+    require_fit(make_plan(size, config, n_partitions), read_limits(spark))
+    with clock.stage("collect"):
         ratings = collect_ratings(
             indexed.frame, len(catalog), max_users=config.train.max_users, seed=config.train.seed
         )
-        trained = train_model(ratings, config.train)
+    train, report = config.train, None
+    if config.evaluates:
+        with clock.stage("evaluate"):
+            report = evaluate_candidates(ratings, train.models, train_model, config=config)
+            staged.write_local_table(spark, EVALUATION, report.to_table())
+            train = choose_model(train, report)
+    with clock.stage("train"):
+        trained = train_model(ratings.matrix, train)
     left_out = indexed.left_out if config.score.fallback == "popularity" else None
     with clock.stage("score"):
         lists = score_users(indexed.frame, trained.model, catalog.item_ids, config.score.k)
@@ -184,12 +196,14 @@ def _run_stages(
             spark.read.parquet(staged.table_uri(EXCLUDED)), (clean.funnel[0], clean.funnel[-1])
         )
         n_rows = {table: len(rows) for table, rows in item_tables.items()}
+        if report is not None:
+            n_rows[EVALUATION] = len(report.to_table())
         if config.publish.factors:
             n_rows[USER_FACTORS] = clean.funnel[-1].users
         for table, expected in n_rows.items():
             audit_rows(table.name, spark.read.parquet(staged.table_uri(table)), expected)
         shown = pick_lists(written, catalog)
-        training = describe_training(config, trained, staged.run, source, ratings)
+        training = describe_training(config, train, trained, staged.run, source, ratings.matrix)
         model_sha256 = staged.write_model(SavedModel(trained.model, catalog, training))
     manifest = make_manifest(
         spark,
@@ -198,6 +212,7 @@ def _run_stages(
         files=[*source.files, *items.files],
         funnel=clean.funnel,
         refused=account.refused,
+        evaluation=None if report is None else report.describe(),
         training=training,
         clusters=clusters,
         model_sha256=model_sha256,

@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from rich.table import Table
 
-from jobs.config import TrainConfig
+from jobs.config import Config, TrainConfig
 from jobs.errors import MachineError
 from jobs.schemas import ITEM_ID, REASON, USER_ID
 from jobs.session import ARROW_BATCH_BYTES
@@ -24,6 +24,17 @@ _WORKER_BASE = 350 * MIB
 """A Python worker with numpy, scipy, pyarrow and the compiled functions, before any data."""
 _DRIVER_BASE = 800 * MIB
 """The driver's Python with torch and scikit-learn, before any data."""
+_TRAINING_BYTES = {
+    # scikit-learn works in float64: the matrix and its transpose, and four factor matrices.
+    "nmf": (24, 32, 32),
+    # Pairs, values and their shuffled copies; the table, its gradient and two moments.
+    "mf": (56, 16, 16),
+    # The matrix and its transpose; factors of both sides, and those of the iteration before.
+    "als": (24, 8, 8),
+    # The matrix and its transpose; one product with all users, several with all items.
+    "ease": (24, 8, 32),
+}
+"""Most bytes that training takes: for each rating, and for each factor of a user and of an item."""
 _BYTES = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
@@ -79,20 +90,22 @@ def measure_input(rows: DataFrame) -> InputSize:
     return InputSize(*(int(count) for count in row))
 
 
-def make_plan(size: InputSize, config: TrainConfig, n_partitions: int) -> Plan:
+def make_plan(size: InputSize, config: Config, n_partitions: int) -> Plan:
     """Bounds on the memory of a night over input of this size."""
-    share = min(1.0, (config.max_users or size.users) / max(size.users, 1))
+    share = min(1.0, (config.train.max_users or size.users) / max(size.users, 1))
     trained, users = round(size.ratings * share), round(size.users * share)
-    settings = getattr(config, config.model)
-    n_columns = settings.n_components if config.model == "nmf" else settings.n_factors + 2
+    models = config.train.models
+    n_columns = max(_count_columns(config.train, model) for model in models)
     factors = 4 * size.items * n_columns
     width = choose_width(size.items)
-    if config.model == "nmf":
-        # scikit-learn works in float64: the matrix and its transpose, and four factor matrices.
-        training = 24 * trained + 32 * n_columns * (users + size.items)
-    else:
-        # Pairs, values and their shuffled copies; the table, its gradient and two moments.
-        training = 56 * trained + 16 * n_columns * (users + size.items)
+    training = max(
+        per_rating * trained
+        + _count_columns(config.train, model) * (of_user * users + of_item * size.items)
+        for model in models
+        for per_rating, of_user, of_item in [_TRAINING_BYTES[model]]
+    )
+    if config.evaluates:
+        training += 24 * trained  # the three parts of a split
     return Plan(
         size=size,
         trained_ratings=trained,
@@ -109,6 +122,13 @@ def make_plan(size: InputSize, config: TrainConfig, n_partitions: int) -> Plan:
         collected=8 * trained + 24 * users,
         driver=_DRIVER_BASE + 24 * trained + training + 4 * factors,
     )
+
+
+def _count_columns(config: TrainConfig, model: str) -> int:
+    if model == "nmf":
+        return config.nmf.n_components
+    n_factors: int = getattr(config, model).n_factors
+    return n_factors + (2 if model == "mf" and config.mf.biases else 0)
 
 
 def read_limits(spark: SparkSession) -> Limits:

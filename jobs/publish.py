@@ -91,13 +91,19 @@ class StagedRun:
         _write_parquet(table.conform(frame, self.run.footer), self.table_uri(table))
 
     def write_local_table(
-        self, spark: SparkSession, table: Table, rows: pd.DataFrame, item_id_type: DataType
+        self,
+        spark: SparkSession,
+        table: Table,
+        rows: pd.DataFrame,
+        item_id_type: DataType | None = None,
     ) -> None:
-        """Write a table of items whose rows are on the driver, as one file in their order."""
-        schema = ", ".join(
-            f"{column.name} {column.type or item_id_type.simpleString()}"
-            for column in table.columns
-        )
+        """Write a table whose rows are on the driver, as one file in their order.
+
+        Args:
+            item_id_type: where the table has ids of items, and no others.
+        """
+        id_type = item_id_type.simpleString() if item_id_type is not None else ""
+        schema = ", ".join(f"{column.name} {column.type or id_type}" for column in table.columns)
         self.write_table(table, spark.createDataFrame(rows, schema=schema).coalesce(1))
 
     def write_quarantine(self, rows: DataFrame) -> str:

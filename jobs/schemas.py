@@ -17,6 +17,7 @@ REASON = "reason"
 RAW = "raw"
 FILE = "file"
 PIECE_NUMBER = "piece"
+TIMES = "times"
 SEEN = "seen"
 SOURCE = "source"
 SCORE = "score"
@@ -124,6 +125,19 @@ EXCLUDED = Table(
         TableColumn("id", "string", "The user's or item's id, as text; null for 'rows'."),
         TableColumn("reason", "string", "Why it is not in the run."),
         TableColumn("rating_count", "bigint", "Its valid, distinct ratings; or the rows lost."),
+    ),
+)
+
+EVALUATION = Table(
+    "evaluation",
+    ("model", "metric", "k"),
+    (
+        TableColumn("model", "string", "Model, or baseline: 'popularity', 'item_mean'."),
+        TableColumn("metric", "string", "As in recsys_core/metrics.py."),
+        TableColumn("k", "int", "Length of the lists; null for metrics of predictions."),
+        TableColumn("value", "double", "Over all users measured."),
+        TableColumn("low", "double", "Lower end of the 95% bootstrap interval over users."),
+        TableColumn("high", "double", "Upper end; null for coverage, which is no mean of users."),
     ),
 )
 

@@ -11,25 +11,28 @@ from scipy.sparse import csr_matrix
 from tqdm import tqdm
 
 from jobs.config import TrainConfig
-from jobs.errors import JobError, MachineError
+from jobs.errors import MachineError, TrainingFailedError
 from jobs.printing import on_terminal
-from jobs.schemas import ITEM_INDEX, PIECE_NUMBER, RATING, USER_ID
+from jobs.schemas import ITEM_INDEX, PIECE_NUMBER, RATING, TIMES, USER_ID
 from jobs.stages import is_json_log
 from jobs.user_rows import to_matrix
 from recsys_core.errors import DeviceError, TrainingError
 from recsys_core.factor_model import TrainedModel
 from recsys_core.registry import MODELS
+from recsys_core.splits import TimedRatings
 
 logger = logging.getLogger(__name__)
 
 _LOG_LINES = 12
 """Lines a training run leaves in a log that is not a terminal."""
+_ROUNDS = ("epochs", "iterations", "max_iter")
+"""Settings that say how often a trainer reports at most; one without them reports once."""
 
 
 def collect_ratings(
     ratings: DataFrame, n_items: int, *, max_users: int | None = None, seed: int = 0
-) -> csr_matrix:
-    """The indexed ratings as CSR float32 [n_users, n_items].
+) -> TimedRatings:
+    """The indexed ratings as one matrix.
 
     Rows are users in ascending order of id and columns are sorted, so the matrix does not depend on
     the partitioning. The ratings cross as Arrow columns, never as Python rows.
@@ -40,9 +43,11 @@ def collect_ratings(
     """
     if max_users is not None:
         ratings = _draw_users(ratings, max_users, seed)
-    table = ratings.select(USER_ID, PIECE_NUMBER, ITEM_INDEX, RATING).toArrow()
+    times = [TIMES] if TIMES in ratings.columns else []
+    table = ratings.select(USER_ID, PIECE_NUMBER, ITEM_INDEX, RATING, *times).toArrow()
     order = pc.sort_indices(table, sort_keys=[(USER_ID, "ascending"), (PIECE_NUMBER, "ascending")])
-    _, matrix = to_matrix(table.take(order), n_items)
+    table = table.take(order)
+    _, matrix = to_matrix(table, n_items)
     n_unrated = int(np.count_nonzero(np.bincount(matrix.indices, minlength=n_items) == 0))
     if n_unrated:
         logger.warning(
@@ -50,7 +55,7 @@ def collect_ratings(
             "hardly be recommended",
             *(f"{count:,}" for count in (max_users or 0, n_unrated, n_items)),
         )
-    return matrix
+    return TimedRatings(matrix, pc.list_flatten(table.column(TIMES)).to_numpy() if times else None)
 
 
 def _draw_users(ratings: DataFrame, max_users: int, seed: int) -> DataFrame:
@@ -66,10 +71,10 @@ def train_model(ratings: csr_matrix, config: TrainConfig) -> TrainedModel:
 
     Raises:
         MachineError: the configured device is not there.
-        JobError: training left no usable model.
+        TrainingFailedError: training left no usable model.
     """
     settings = getattr(config, config.model).model_dump()
-    total = settings.get("epochs") or settings.get("max_iter")
+    total = next((settings[name] for name in _ROUNDS if name in settings), 1)
     with _Progress(config.model, total) as progress:
         try:
             trained = MODELS[config.model].train(
@@ -82,7 +87,7 @@ def train_model(ratings: csr_matrix, config: TrainConfig) -> TrainedModel:
         except DeviceError as error:
             raise MachineError(str(error)) from None
         except TrainingError as error:
-            raise JobError(f"training failed: {error}") from None
+            raise TrainingFailedError(f"training failed: {error}") from None
     logger.info(
         "trained %s on %s (train.device = '%s')", config.model, trained.device, config.device
     )

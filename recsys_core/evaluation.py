@@ -43,14 +43,14 @@ class Evaluation:
 
     n_users: int
     """Users whose lists were measured."""
-    values: dict[str, list[MetricValue]] = field(default_factory=dict)
+    metrics: dict[str, list[MetricValue]] = field(default_factory=dict)
     """By model."""
     draws: dict[str, dict[tuple[str, int | None], Float64Array]] = field(default_factory=dict)
     """By model and metric: its value in each bootstrap draw, the same users for all models."""
 
     def find(self, model: str, metric: str, k: int | None) -> MetricValue:
         """One value. KeyError where it was not measured."""
-        for value in self.values[model]:
+        for value in self.metrics[model]:
             if (value.metric, value.k) == (metric, k):
                 return value
         raise KeyError((model, metric, k))
@@ -87,12 +87,8 @@ def evaluate_models(
     Raises:
         ValueError: no user has a relevant held-out rating.
     """
-    relevant = take_ratings(split.held_out, split.held_out.data >= min_relevant_rating)
-    with_lists = np.flatnonzero(np.diff(relevant.indptr) > 0)
-    if len(with_lists) == 0:
-        raise ValueError("no user has a relevant rating among those held out")
-    known, relevant = split.known[with_lists], relevant[with_lists]
-    evaluation = Evaluation(len(with_lists))
+    known, relevant = _take_relevant(split, min_relevant_rating)
+    evaluation = Evaluation(known.shape[0])
     baselines = {
         "popularity": PopularityModel.of(split.train),
         "item_mean": ItemMeanModel.of(split.train),
@@ -104,8 +100,41 @@ def evaluate_models(
             predicted = predict_ratings(model, split.known, split.held_out, rating_range)
             parts.append(measure_predictions(predicted, split.held_out))
         _add_model(evaluation, name, parts, seed)
-        evaluation.values[name] += coverage
+        evaluation.metrics[name] += coverage
     return evaluation
+
+
+def measure_metric(
+    model: FactorModel,
+    split: Split,
+    metric: str,
+    k: int | None,
+    *,
+    rating_range: tuple[float, float],
+    min_relevant_rating: float = 0.0,
+) -> float:
+    """One metric of one model, as ``evaluate_models`` has it, without what surrounds it.
+
+    Raises:
+        KeyError: there is no such metric.
+        ValueError: as ``evaluate_models``.
+    """
+    if k is None:
+        predicted = predict_ratings(model, split.known, split.held_out, rating_range)
+        measures = measure_predictions(predicted, split.held_out)
+    else:
+        known, relevant = _take_relevant(split, min_relevant_rating)
+        measures = measure_lists(rank_users(model, known, k), relevant, [k])
+    return {measure.metric: measure.value for measure in measures}[metric]
+
+
+def _take_relevant(split: Split, min_rating: float) -> tuple[Csr, Csr]:
+    """Known and relevant ratings of the users who have any relevant one."""
+    relevant = take_ratings(split.held_out, split.held_out.data >= min_rating)
+    users = np.flatnonzero(np.diff(relevant.indptr) > 0)
+    if len(users) == 0:
+        raise ValueError("no user has a relevant rating among those held out")
+    return split.known[users], relevant[users]
 
 
 def _measure_ranking(
@@ -127,11 +156,11 @@ def _add_model(
     evaluation: Evaluation, name: str, parts: Sequence[Sequence[UserMeasure]], seed: int
 ) -> None:
     """Put the metrics of one model, with their intervals, into ``evaluation``."""
-    evaluation.values[name], evaluation.draws[name] = [], {}
+    evaluation.metrics[name], evaluation.draws[name] = [], {}
     for measures in parts:  # those of lists and of predictions are over different users
         draws = draw_means(measures, seed=seed)
         bounds = np.percentile(draws, [_TAIL, 100 - _TAIL], axis=0).T.tolist()
         for measure, (low, high), column in zip(measures, bounds, draws.T, strict=True):
             value = MetricValue(measure.metric, measure.k, measure.value, low, high)
-            evaluation.values[name].append(value)
+            evaluation.metrics[name].append(value)
             evaluation.draws[name][measure.metric, measure.k] = column

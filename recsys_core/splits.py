@@ -13,6 +13,16 @@ from recsys_core.arrays import BoolArray, Csr, Float64Array, Int64Array
 
 
 @dataclass(frozen=True)
+class TimedRatings:
+    """Ratings and when they were given."""
+
+    matrix: Csr
+    """CSR float32 [n_users, n_items]."""
+    times: Float64Array | None
+    """[n_ratings] in the order of ``matrix.data``; None where they are not known."""
+
+
+@dataclass(frozen=True)
 class Split:
     """Ratings apart; all three are CSR float32 with the columns of the whole matrix."""
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from recsys_core.arrays import Float32Array, Float64Array, Int32Array, Int64Array
 from recsys_core.cholesky import add_gram, factorize_tiles, padded, solve, start_gram
@@ -59,6 +58,8 @@ class WeightedRidge:
 
     @classmethod
     def create(cls, factors: Float32Array, penalty: Penalty) -> Self:
+        from threadpoolctl import threadpool_limits  # to import it changes the environment
+
         # The compiled functions know arrays that can be written.
         factors = np.require(factors, np.float32, ["C", "W"])
         wide = factors.astype(np.float64)

@@ -118,7 +118,7 @@ def scoring_problem(n_users: int, n_items: int, n_ratings: int) -> Iterator[Scor
     cleaned = clean_ratings(account, config.clean)
     indexed = index_ratings(cleaned.ratings, cleaned.items)
     account.frame.unpersist()
-    matrix = collect_ratings(indexed.frame, len(indexed.index))
+    matrix = collect_ratings(indexed.frame, len(indexed.index)).matrix
     factors = np.random.default_rng(0).gamma(0.3, 1.0, (len(indexed.index), N_FACTORS))
     model = NmfModel(factors.astype(np.float32))
     users = np.concatenate(

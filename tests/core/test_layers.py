@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CORE_FILES = sorted((ROOT / "recsys_core").glob("*.py"))
 JOB_FILES = sorted((ROOT / "jobs").glob("*.py"))
-STAGES = ("audit", "clean", "cluster", "index", "publish", "read", "score", "train")
+STAGES = ("audit", "clean", "cluster", "evaluate", "index", "publish", "read", "score", "train")
 
 
 def name_module(path: Path) -> str:
@@ -169,5 +169,5 @@ for model in (make_nmf(30), make_mf(30), make_mf(30, biases=True)):
 
 
 def test_executors_score_without_torch_and_sklearn(tmp_path: Path) -> None:
-    printed = run_fresh(SCORE_WITHOUT_TRAINERS, str(Path(__file__).parent), cwd=tmp_path)
+    printed = run_fresh(SCORE_WITHOUT_TRAINERS, str(ROOT / "tests"), cwd=tmp_path)
     assert printed.split() == ["15", "15", "15"]

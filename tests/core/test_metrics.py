@@ -140,9 +140,9 @@ def test_an_evaluation_holds_models_beside_the_baselines() -> None:
     split = hold_out_at_random(draw_ratings(80, 40), fraction=0.3, seed=0)
     models = {"nmf": make_nmf(40), "mf": make_mf(40, biases=True)}
     evaluation = evaluate_models(models, split, cutoffs=[3, 5], rating_range=(0.5, 5.0))
-    assert list(evaluation.values) == ["nmf", "mf", "popularity", "item_mean"]
+    assert list(evaluation.metrics) == ["nmf", "mf", "popularity", "item_mean"]
     assert evaluation.n_users == split.known.shape[0]
-    for name, values in evaluation.values.items():
+    for name, values in evaluation.metrics.items():
         names = [(value.metric, value.k) for value in values]
         assert len(names) == len(set(names))
         assert (("rmse", None) in names) == (name in {"mf", "item_mean"})

@@ -10,7 +10,6 @@ from builders import make_config
 from nights import SampleNight
 from pyspark.sql import SparkSession
 
-from jobs.config import TrainConfig
 from jobs.errors import MachineError
 from jobs.nightly import plan_night, run_nightly
 from jobs.plan import MIB, InputSize, Limits, find_misfits, make_plan, read_limits
@@ -20,7 +19,7 @@ ROOMY = Limits(64 * 1024 * MIB, 4096 * MIB, 2, None, "", None)
 
 
 def plan(size: InputSize = SIZE, **train: Any) -> Any:
-    return make_plan(size, TrainConfig.model_validate(train), 8)
+    return make_plan(size, make_config("unused", train=train), 8)
 
 
 def test_a_workers_bound_knows_items_and_factors_alone() -> None:
@@ -40,7 +39,7 @@ def test_a_sample_of_users_makes_training_smaller() -> None:
 
 
 def test_a_model_with_biases_has_room_for_them() -> None:
-    assert plan(model="mf", mf={"n_factors": 8}).broadcast == 20_000 * (4 * 10 + 16)
+    assert plan(model="mf", mf={"n_factors": 8, "biases": True}).broadcast == 20_000 * (4 * 10 + 16)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_rows_are_the_same_for_any_partitions_and_batches(
         spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", batch_rows)
         indexed = index(spark, sample, n_partitions)
         assert indexed.frame.rdd.getNumPartitions() == n_partitions
-        matrix = collect_ratings(indexed.frame, len(indexed.index))
+        matrix = collect_ratings(indexed.frame, len(indexed.index)).matrix
         lists = score_users(indexed.frame, make_model(N_ITEMS), indexed.index.item_ids, k=10)
         results.append((matrix, sorted(tuple(row) for row in lists.collect())))
         spark.catalog.clearCache()
@@ -72,18 +72,18 @@ def test_training_on_a_sample_draws_the_same_users_everywhere(
     spark: SparkSession, sample: Path
 ) -> None:
     few, again = (
-        collect_ratings(index(spark, sample, n).frame, N_ITEMS, max_users=40, seed=1)
+        collect_ratings(index(spark, sample, n).frame, N_ITEMS, max_users=40, seed=1).matrix
         for n in (1, 3)
     )
     assert few.shape == (40, N_ITEMS)
     assert (few != again).nnz == 0
     indexed = index(spark, sample, 2)
-    other = collect_ratings(indexed.frame, N_ITEMS, max_users=40, seed=2)
+    other = collect_ratings(indexed.frame, N_ITEMS, max_users=40, seed=2).matrix
     assert other.shape == few.shape
     assert (few != other).nnz > 0
-    everyone = collect_ratings(indexed.frame, N_ITEMS)
+    everyone = collect_ratings(indexed.frame, N_ITEMS).matrix
     assert {row.data.tobytes() for row in few} <= {row.data.tobytes() for row in everyone}
-    more_than_there_are = collect_ratings(indexed.frame, N_ITEMS, max_users=10_000)
+    more_than_there_are = collect_ratings(indexed.frame, N_ITEMS, max_users=10_000).matrix
     assert (everyone != more_than_there_are).nnz == 0
 
 
@@ -91,7 +91,7 @@ def test_lists_are_those_of_a_dense_float64_sort(spark: SparkSession, sample: Pa
     indexed = index(spark, sample, 2)
     model = make_model(N_ITEMS)
     rows = score_users(indexed.frame, model, indexed.index.item_ids, k=10).collect()
-    matrix = collect_ratings(indexed.frame, N_ITEMS)
+    matrix = collect_ratings(indexed.frame, N_ITEMS).matrix
     scores = model.fold_in(matrix).astype(np.float64) @ model.item_factors.T.astype(np.float64)
     scores[matrix.nonzero()] = -np.inf
     users = sorted({row["user_id"] for row in rows})
@@ -116,6 +116,6 @@ def test_a_gpu_that_is_not_there_ends_the_training(spark: SparkSession, sample: 
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     indexed = index(spark, sample, 2)
-    matrix = collect_ratings(indexed.frame, N_ITEMS)
+    matrix = collect_ratings(indexed.frame, N_ITEMS).matrix
     with pytest.raises(MachineError, match=r"train\.device = 'cuda'.*no GPU"):
         train_model(matrix, TrainConfig(model="mf", device="cuda"))

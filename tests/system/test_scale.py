@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from builders import make_config
 
-from jobs.config import TrainConfig
 from jobs.plan import InputSize, make_plan
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +79,7 @@ def test_a_workers_memory_grows_neither_with_users_nor_with_one_of_them() -> Non
     assert many < few + 20 * 2**20
     # The user's own rows are held several times over: read, regrouped, as a matrix, and copied.
     assert score(2_000, one_user=100_000)["rss"] < few + 30 * 2**20
-    config = TrainConfig.model_validate({"nmf": {"n_components": N_FACTORS}})
+    config = make_config("unused", train={"nmf": {"n_components": N_FACTORS}})
     bound = make_plan(InputSize(10**6, 12_000, N_ITEMS), config, 2).worker
     assert 0.3 * bound < many < bound
 
