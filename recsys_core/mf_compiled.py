@@ -15,7 +15,7 @@ sqrt(v); here it fades in idle steps as sqrt(v) does, which no float32 number sh
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -32,42 +32,24 @@ _HORIZON = 512
 """Steps after which rho^j is nothing beside 1 in float64."""
 
 
-class _Rows(NamedTuple):
-    """The table and Adam's state, [n_users + n_items, n_factors (+ 1: bias)] each."""
+# Places in the second axis of the rows: float32 [n_users + n_items, 4, n_factors (+ 1: bias)]. What
+# a step does to one row lies together, as it would miss the cache once for each place otherwise.
+_VALUE, _GRADIENT, _MEAN, _SQUARE = range(4)
+"""The parameters, their gradient (zero between steps), Adam's m and its v."""
 
-    table: Float32Array
-    gradient: Float32Array
-    """Zero between steps."""
-    mean: Float32Array
-    """Moving average of the gradient: Adam's m."""
-    square: Float32Array
-    """Moving average of its square: Adam's v."""
-    done: Int32Array
-    """Int32 [n_users + n_items]: the row's steps of this epoch that are in the arrays above."""
-
-
-class _Schedule(NamedTuple):
-    """What a step does by its number t in the epoch, and what k idle ones do; t, k from 0."""
-
-    size: Float64Array
-    """learning_rate * sqrt(1 - beta2^t) / (1 - beta1^t)."""
-    epsilon: Float64Array
-    """epsilon * sqrt(1 - beta2^t)."""
-    ahead: Float64Array
-    """Sum of rho^j size_(t+j) over all j >= 1."""
-    rho: Float64Array
-    """rho^k."""
-    mean_decay: Float64Array
-    """beta1^k."""
-    square_decay: Float64Array
-    """beta2^k."""
+# Columns of the tables that say what step t of the epoch does, and what k idle ones do: float64
+# [n_steps + 1, 3], t and k from 0.
+_SIZE, _EPSILON_SIZE, _AHEAD = range(3)
+"""size_t, epsilon * sqrt(1 - beta2^t), and the sum of rho^j size_(t+j) over all j >= 1."""
+_RHO_DECAY, _MEAN_DECAY, _SQUARE_DECAY = range(3)
+"""rho^k, beta1^k, beta2^k."""
 
 
 @dataclass
 class CompiledTraining(MfTraining):
     """Arrays of the CPU; see the module for what is done to them."""
 
-    rows: _Rows
+    rows: Float32Array
     data: MfData
     n_factors: int
     steps: int = 0
@@ -76,13 +58,8 @@ class CompiledTraining(MfTraining):
     def create(cls, table: Float32Array, data: MfData, n_factors: int, device: str) -> Self:
         if device != "cpu":
             raise ValueError(f"compiled training runs on the CPU, not on {device!r}")
-        rows = _Rows(
-            table=table,
-            gradient=np.zeros_like(table),
-            mean=np.zeros_like(table),
-            square=np.zeros_like(table),
-            done=np.zeros(len(table), dtype=np.int32),
-        )
+        rows = np.zeros((len(table), 4, table.shape[1]), dtype=np.float32)
+        rows[:, _VALUE] = table
         return cls(rows, data, n_factors)
 
     def run_epoch(
@@ -94,11 +71,12 @@ class CompiledTraining(MfTraining):
     ) -> float:
         ratings = self.data.training
         n_steps = -(-len(ratings.targets) // batch_size)
-        schedule = _make_schedule(self.steps, n_steps, learning_rate)
+        of_step = _schedule_steps(self.steps, n_steps, learning_rate)
         self.steps += n_steps
         return _run_epoch(
             self.rows,
-            schedule,
+            of_step,
+            _schedule_idle_steps(n_steps),
             ratings.users,
             ratings.items,
             ratings.targets,
@@ -113,24 +91,28 @@ class CompiledTraining(MfTraining):
         if ratings is None:
             return None
         total = _sum_squares(
-            self.rows.table, ratings.users, ratings.items, ratings.targets, self.n_factors
+            self.rows, ratings.users, ratings.items, ratings.targets, self.n_factors
         )
         return float(np.sqrt(total / len(ratings.targets)))
 
     def copy_items(self) -> Float32Array:
-        return self.rows.table[self.data.n_users :].copy()
+        return self.rows[self.data.n_users :, _VALUE].copy()
 
 
-def _make_schedule(before: int, n_steps: int, learning_rate: float) -> _Schedule:
-    """The schedule of ``n_steps`` after ``before`` steps of earlier epochs."""
+def _schedule_steps(before: int, n_steps: int, learning_rate: float) -> Float64Array:
+    """What each of ``n_steps`` does after ``before`` steps of earlier epochs."""
     numbers = np.arange(before, before + n_steps + _HORIZON, dtype=np.float64)
     correction = np.sqrt(-np.expm1(numbers * np.log(_BETA2)))
     with np.errstate(divide="ignore", invalid="ignore"):  # step 0 is never taken
         size = learning_rate * correction / -np.expm1(numbers * np.log(_BETA1))
+    columns = [size, _EPSILON * correction, _sum_ahead(size)]
+    return np.column_stack(columns)[: n_steps + 1].copy()
+
+
+def _schedule_idle_steps(n_steps: int) -> Float64Array:
+    """What up to ``n_steps`` idle ones do."""
     idle = np.arange(n_steps + 1, dtype=np.float64)
-    return _Schedule(
-        size, _EPSILON * correction, _sum_ahead(size), _RHO**idle, _BETA1**idle, _BETA2**idle
-    )
+    return np.column_stack([_RHO**idle, _BETA1**idle, _BETA2**idle])
 
 
 @compiled
@@ -143,8 +125,9 @@ def _sum_ahead(size: Float64Array) -> Float64Array:
 
 @compiled
 def _run_epoch(
-    rows: _Rows,
-    schedule: _Schedule,
+    rows: Float32Array,
+    of_step: Float64Array,
+    of_idle: Float64Array,
     users: Int32Array,
     items: Int32Array,
     targets: Float32Array,
@@ -154,109 +137,122 @@ def _run_epoch(
     n_factors: int,
 ) -> float:
     step, losses = 0, 0.0
+    done = np.zeros(len(rows), np.int32)  # the steps that each row has taken
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
-        total = 0.0
-        for rating in batch:
-            user, item = users[rating], items[rating]
-            _catch_up(rows, schedule, user, step)
-            _catch_up(rows, schedule, item, step)
-            error = _predict(rows.table, user, item, n_factors) - targets[rating]
-            _add_gradient(rows, user, item, error, regularization, len(batch), n_factors)
-            total += error * error
+        of_users, of_items = users[batch], items[batch]
+        _catch_up(rows, done, of_step, of_idle, of_users, step)
+        _catch_up(rows, done, of_step, of_idle, of_items, step)
+        losses += _add_gradients(
+            rows, of_users, of_items, targets[batch], regularization, n_factors
+        )
         step += 1
-        for rating in batch:
-            _take_step(rows, schedule, users[rating], step)
-            _take_step(rows, schedule, items[rating], step)
-        losses += total / len(batch)
-    for row in range(len(rows.table)):
-        _catch_up(rows, schedule, row, step)
-        rows.done[row] = 0
+        _take_step(rows, done, of_step, of_users, step)
+        _take_step(rows, done, of_step, of_items, step)
+    _catch_up(rows, done, of_step, of_idle, np.arange(len(rows), dtype=np.int32), step)
     return losses / step
 
 
+@compiled
+def _catch_up(
+    rows: Float32Array,
+    done: Int32Array,
+    of_step: Float64Array,
+    of_idle: Float64Array,
+    which: Int32Array,
+    step: int,
+) -> None:
+    """Take these rows' idle steps up to and with ``step``, all at once."""
+    for row in which:
+        since = done[row]
+        idle = step - since
+        if idle == 0:
+            continue
+        ahead = of_step[since, _AHEAD] - of_idle[idle, _RHO_DECAY] * of_step[step, _AHEAD]
+        size, epsilon = np.float32(ahead), np.float32(of_step[since + 1, _EPSILON_SIZE])
+        mean_decay = np.float32(of_idle[idle, _MEAN_DECAY])
+        square_decay = np.float32(of_idle[idle, _SQUARE_DECAY])
+        for column in range(rows.shape[2]):
+            mean, square = rows[row, _MEAN, column], rows[row, _SQUARE, column]
+            rows[row, _VALUE, column] -= size * mean / (np.sqrt(square) + epsilon)
+            rows[row, _MEAN, column] = mean_decay * mean
+            rows[row, _SQUARE, column] = square_decay * square
+        done[row] = step
+
+
+@compiled
+def _add_gradients(
+    rows: Float32Array,
+    users: Int32Array,
+    items: Int32Array,
+    targets: Float32Array,
+    regularization: float,
+    n_factors: int,
+) -> float:
+    """Add the gradient of a batch's loss to its rows; its mean squared error.
+
+    d/dp = 2 (e q + L2 p) / batch, d/dq = 2 (e p + L2 q) / batch, d/db = 2 (e + L2 b) / batch.
+    """
+    total = 0.0
+    share = np.float32(2) / np.float32(len(targets))
+    decay = share * np.float32(regularization)
+    for at in range(len(targets)):
+        user, item = users[at], items[at]
+        error = _predict(rows, user, item, n_factors) - targets[at]
+        total += error * error
+        slope = share * error
+        for column in range(n_factors):
+            p, q = rows[user, _VALUE, column], rows[item, _VALUE, column]
+            rows[user, _GRADIENT, column] += slope * q + decay * p
+            rows[item, _GRADIENT, column] += slope * p + decay * q
+        for column in range(n_factors, rows.shape[2]):  # the bias, where there is one
+            rows[user, _GRADIENT, column] += slope + decay * rows[user, _VALUE, column]
+            rows[item, _GRADIENT, column] += slope + decay * rows[item, _VALUE, column]
+    return total / len(targets)
+
+
 @compiled_sum
-def _predict(table: Float32Array, user: int, item: int, n_factors: int) -> Float32:
-    p, q = table[user], table[item]
+def _predict(rows: Float32Array, user: int, item: int, n_factors: int) -> Float32:
     score = np.float32(0)
     for column in range(n_factors):
-        score += p[column] * q[column]
-    for column in range(n_factors, len(p)):  # the bias, where there is one
-        score += p[column] + q[column]
+        score += rows[user, _VALUE, column] * rows[item, _VALUE, column]
+    for column in range(n_factors, rows.shape[2]):
+        score += rows[user, _VALUE, column] + rows[item, _VALUE, column]
     return score
 
 
 @compiled
-def _add_gradient(
-    rows: _Rows,
-    user: int,
-    item: int,
-    error: Float32,
-    regularization: float,
-    n_batch: int,
-    n_factors: int,
+def _take_step(
+    rows: Float32Array, done: Int32Array, of_step: Float64Array, which: Int32Array, step: int
 ) -> None:
-    """d/dp = 2 (e q + L2 p) / batch, d/dq = 2 (e p + L2 q) / batch, d/db = 2 (e + L2 b) / batch."""
-    p, q = rows.table[user], rows.table[item]
-    to_p, to_q = rows.gradient[user], rows.gradient[item]
-    slope = np.float32(2) / np.float32(n_batch) * error
-    decay = np.float32(2) / np.float32(n_batch) * np.float32(regularization)
-    for column in range(n_factors):
-        to_p[column] += slope * q[column] + decay * p[column]
-        to_q[column] += slope * p[column] + decay * q[column]
-    for column in range(n_factors, len(p)):
-        to_p[column] += slope + decay * p[column]
-        to_q[column] += slope + decay * q[column]
-
-
-@compiled
-def _catch_up(rows: _Rows, schedule: _Schedule, row: int, step: int) -> None:
-    """Take the row's idle steps up to and with ``step`` at once."""
-    done = rows.done[row]
-    idle = step - done
-    if idle <= 0:
-        return
-    distance = np.float32(schedule.ahead[done] - schedule.rho[idle] * schedule.ahead[step])
-    mean_decay = np.float32(schedule.mean_decay[idle])
-    square_decay = np.float32(schedule.square_decay[idle])
-    epsilon = np.float32(schedule.epsilon[done + 1])
-    values, mean, square = rows.table[row], rows.mean[row], rows.square[row]
-    for column in range(len(values)):
-        values[column] -= distance * mean[column] / (np.sqrt(square[column]) + epsilon)
-        mean[column] *= mean_decay
-        square[column] *= square_decay
-    rows.done[row] = step
-
-
-@compiled
-def _take_step(rows: _Rows, schedule: _Schedule, row: int, step: int) -> None:
-    """Adam's step with the row's gradient, unless the row has taken it; zero the gradient."""
-    if rows.done[row] == step:
-        return
-    size, epsilon = np.float32(schedule.size[step]), np.float32(schedule.epsilon[step])
+    """Adam's step with these rows' gradients, once for each row; zero the gradients."""
+    size, epsilon = np.float32(of_step[step, _SIZE]), np.float32(of_step[step, _EPSILON_SIZE])
     old, new = np.float32(_BETA1), np.float32(1 - _BETA1)
     old_square, new_square = np.float32(_BETA2), np.float32(1 - _BETA2)
-    values, gradient = rows.table[row], rows.gradient[row]
-    mean, square = rows.mean[row], rows.square[row]
-    for column in range(len(values)):
-        slope = gradient[column]
-        mean[column] = old * mean[column] + new * slope
-        square[column] = old_square * square[column] + new_square * slope * slope
-        values[column] -= size * mean[column] / (np.sqrt(square[column]) + epsilon)
-        gradient[column] = 0
-    rows.done[row] = step
+    for row in which:
+        if done[row] == step:
+            continue
+        for column in range(rows.shape[2]):
+            slope = rows[row, _GRADIENT, column]
+            mean = old * rows[row, _MEAN, column] + new * slope
+            square = old_square * rows[row, _SQUARE, column] + new_square * slope * slope
+            rows[row, _VALUE, column] -= size * mean / (np.sqrt(square) + epsilon)
+            rows[row, _MEAN, column] = mean
+            rows[row, _SQUARE, column] = square
+            rows[row, _GRADIENT, column] = np.float32(0)
+        done[row] = step
 
 
 @compiled
 def _sum_squares(
-    table: Float32Array,
+    rows: Float32Array,
     users: Int32Array,
     items: Int32Array,
     targets: Float32Array,
     n_factors: int,
 ) -> float:
     total = 0.0
-    for rating in range(len(targets)):
-        error = _predict(table, users[rating], items[rating], n_factors) - targets[rating]
+    for at in range(len(targets)):
+        error = _predict(rows, users[at], items[at], n_factors) - targets[at]
         total += error * error
     return total
