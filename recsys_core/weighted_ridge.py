@@ -137,8 +137,6 @@ def _solve_users(
     for at in range(len(ridges)):
         user = first + at
         rated_items = items[indptr[user] : indptr[user + 1]]
-        if len(rated_items) == 0:
-            continue  # zeros
         if len(rated_items) < size:
             minima[user] = _solve_dual(
                 directions,
