@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pyspark.sql import SparkSession
@@ -67,4 +68,6 @@ def tune_settings(spark: SparkSession, config: Config, n_trials: int) -> "Tuning
     """
     from jobs.tune import tune_models  # optuna is an extra that only this needs
 
-    return tune_models(bring_ratings(spark, config), config, n_trials, train_model)
+    return tune_models(
+        bring_ratings(spark, config), config, n_trials, partial(train_model, quiet=True)
+    )

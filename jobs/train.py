@@ -66,8 +66,11 @@ def _draw_users(ratings: DataFrame, max_users: int, seed: int) -> DataFrame:
     return ratings.where(by_hash <= last)
 
 
-def train_model(ratings: csr_matrix, config: TrainConfig) -> TrainedModel:
+def train_model(ratings: csr_matrix, config: TrainConfig, *, quiet: bool = False) -> TrainedModel:
     """Train ``config.model`` with its section of settings.
+
+    Args:
+        quiet: say nothing of how training goes on, and where.
 
     Raises:
         MachineError: the configured device is not there.
@@ -75,7 +78,7 @@ def train_model(ratings: csr_matrix, config: TrainConfig) -> TrainedModel:
     """
     settings = getattr(config, config.model).model_dump()
     total = next((settings[name] for name in _ROUNDS if name in settings), 1)
-    with _Progress(config.model, total) as progress:
+    with _Progress(config.model, total, quiet=quiet) as progress:
         try:
             trained = MODELS[config.model].train(
                 ratings,
@@ -88,19 +91,20 @@ def train_model(ratings: csr_matrix, config: TrainConfig) -> TrainedModel:
             raise MachineError(str(error)) from None
         except TrainingError as error:
             raise TrainingFailedError(f"training failed: {error}") from None
-    logger.info(
-        "trained %s on %s (train.device = '%s')", config.model, trained.device, config.device
-    )
+    if not quiet:
+        logger.info(
+            "trained %s on %s (train.device = '%s')", config.model, trained.device, config.device
+        )
     return trained
 
 
 class _Progress:
     """A bar on a terminal; a dozen log lines elsewhere."""
 
-    def __init__(self, label: str, total: int) -> None:
-        self._label, self._total = label, total
+    def __init__(self, label: str, total: int, *, quiet: bool) -> None:
+        self._label, self._total, self._quiet = label, total, quiet
         self._bar: Any = None
-        if on_terminal() and not is_json_log():
+        if not quiet and on_terminal() and not is_json_log():
             self._bar = tqdm(total=total, desc=f"train {label}", unit="epoch", leave=False)
 
     def __enter__(self) -> "_Progress":
@@ -114,7 +118,7 @@ class _Progress:
         if self._bar is not None:
             self._bar.update()
             self._bar.set_postfix(loss=f"{loss:.4f}")
-        elif epoch % max(1, self._total // _LOG_LINES) == 0:
+        elif not self._quiet and epoch % max(1, self._total // _LOG_LINES) == 0:
             logger.info(
                 "train %s: epoch %d of at most %d, loss %.4f", self._label, epoch, self._total, loss
             )

@@ -37,7 +37,8 @@ class Tuning:
     best: Config
     """The settings of the best trials, and for ``train.model`` the best of the models."""
     evaluation: Evaluation
-    """Each model as it was and as it is, on ratings the search did not see."""
+    """Each model as it was and as it is, on ratings the search did not see: 'ease, configured',
+    where that can be trained, and 'ease, tuned'."""
 
 
 def tune_models(ratings: TimedRatings, config: Config, n_trials: int, train: Train) -> Tuning:
@@ -159,11 +160,15 @@ def _take_best(config: Config, studies: Mapping[str, optuna.Study]) -> Config:
 def _compare(
     split: Split, configs: Mapping[str, Config], models: Sequence[str], train: Train
 ) -> Evaluation:
-    trained = {
-        f"{model}, {name}": train(split.train, config.train.with_model(model)).model
-        for model in models
-        for name, config in configs.items()
-    }
+    trained = {}
+    for model in models:
+        for name, config in configs.items():
+            try:
+                trained_model = train(split.train, config.train.with_model(model)).model
+            except TrainingFailedError as error:  # what is configured may be what has to change
+                logger.warning("tune %s, %s: %s", model, name, error)
+                continue
+            trained[f"{model}, {name}"] = trained_model
     config = configs[CONFIGURED]
     k = read_metric(config.tune)[1]
     cutoffs = sorted({*config.evaluate.cutoffs, *([k] if k is not None else [])})

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 from rich.table import Table
 
+from jobs.config import SearchRange
 from jobs.config_listing import list_settings
 from jobs.errors import JobError
 from jobs.tune import CONFIGURED, TUNED, Tuning, read_metric
@@ -15,15 +16,11 @@ _TABLE_FILE, _PLOT_FILE, _BEST_FILE = "trials.parquet", "trials.png", "best.toml
 
 def tabulate_tuning(tuning: Tuning) -> Table:
     """One line a model: before and after, on ratings the search did not see, and its settings."""
-    metric, k = read_metric(tuning.best.tune)
     table = Table(title=f"{tuning.best.tune.metric} on held-out ratings", title_justify="left")
     for name in ("model", CONFIGURED, TUNED, "gain (95% interval)", "best settings"):
         table.add_column(name)
     models = tuning.trials["model"].unique().tolist()
     for model in models:
-        before, after = (f"{model}, {name}" for name in (CONFIGURED, TUNED))
-        values = [tuning.evaluation.find(name, metric, k).value for name in (before, after)]
-        gain, low, high = tuning.evaluation.compare(after, before, metric, k)
         section = getattr(tuning.best.train, model)
         searched = ", ".join(
             f"{name} = {getattr(section, name):.4g}"
@@ -33,11 +30,27 @@ def tabulate_tuning(tuning: Tuning) -> Table:
         )
         table.add_row(
             model,
-            *(f"{value:.4f}" for value in values),
-            f"{gain:+.4f} ({low:+.4f} to {high:+.4f})",
+            *_describe_gain(tuning, model),
             searched,
         )
     return table
+
+
+def _describe_gain(tuning: Tuning, model: str) -> list[str]:
+    """The metric before and after, and the difference; dashes for what could not be trained."""
+    metric, k = read_metric(tuning.best.tune)
+    measured = [
+        f"{tuning.evaluation.find(name, metric, k).value:.4f}"
+        if name in tuning.evaluation.metrics
+        else "-"
+        for name in (f"{model}, {CONFIGURED}", f"{model}, {TUNED}")
+    ]
+    if "-" in measured:
+        return [*measured, "-"]
+    gain, low, high = tuning.evaluation.compare(
+        f"{model}, {TUNED}", f"{model}, {CONFIGURED}", metric, k
+    )
+    return [*measured, f"{gain:+.4f} ({low:+.4f} to {high:+.4f})"]
 
 
 def require_directory(directory: Path) -> None:
@@ -76,11 +89,21 @@ def _plot_trials(tuning: Tuning, file: Path) -> None:
         for axis, name in zip(row[1:], searched[model], strict=False):
             axis.scatter(trials[f"{model}.{name}"], trials["value"], s=14)
             axis.set_xlabel(name)
-            if tuning.best.tune.space(model)[name].log:
-                axis.set_xscale("log")
+            _show_range(axis, tuning.best.tune.space(model)[name])
         for axis in row[1 + len(searched[model]) :]:
             axis.set_axis_off()
     figure.savefig(file, dpi=120)
+
+
+def _show_range(axis: Any, search: SearchRange) -> None:
+    """The whole range that was searched, on its scale."""
+    from matplotlib.ticker import NullFormatter
+
+    if search.choices is None:
+        axis.set_xlim(search.low, search.high)
+    if search.log:
+        axis.set_xscale("log")
+        axis.xaxis.set_minor_formatter(NullFormatter())  # where there are decades, they are enough
 
 
 def _plot_progress(axis: Any, trials: pd.DataFrame, model: str, tuning: Tuning) -> None:
