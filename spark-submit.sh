@@ -221,6 +221,28 @@ take_spark_options() {
   done
 }
 
+# The built-in sample, where it is what is asked for and not there yet.
+make_sample() {
+  if [ -z "$config_given" ] && [ ! -e .sample/ratings.csv ]; then
+    "$venv/bin/python" -m jobs.cli sample >&2 || exit $?
+  fi
+}
+
+run_experiment() { # run_experiment COMMAND OPTION ...
+  local experiment=$1
+  take_spark_options "${@:2}"
+  case " ${job_options[*]-} " in *" --help "* | *" -h "*) exec "$venv/bin/python" -m jobs.cli "$experiment" --help ;; esac
+  make_sample
+  set_up_spark_environment
+  use_class_archive
+  # The JVM is started by the command itself, once it has found the settings right.
+  export PYSPARK_SUBMIT_ARGS
+  printf -v PYSPARK_SUBMIT_ARGS '%q ' --master "${SPARK_MASTER:-local[*]}" \
+    --properties-file "$root/conf/spark-defaults.conf" \
+    ${spark_options[@]+"${spark_options[@]}"} pyspark-shell
+  exec "$venv/bin/python" -m jobs.cli "$experiment" ${job_options[@]+"${job_options[@]}"}
+}
+
 run_nightly() {
   take_spark_options "$@"
   # Named here, as the code that runs under Spark comes from a zip that has no conf/ beside it.
@@ -228,9 +250,7 @@ run_nightly() {
   case " ${job_options[*]} " in *" --help "* | *" -h "*) exec "$venv/bin/python" -m jobs.cli nightly --help ;; esac
   # A wrong setting is answered here, in a second, before a JVM is started for it.
   "$venv/bin/python" -m jobs.cli check "${job_options[@]}" || exit $?
-  if [ -z "$config_given" ] && [ ! -e .sample/ratings.csv ]; then
-    "$venv/bin/python" -m jobs.cli sample >&2 || exit $?
-  fi
+  make_sample
   set_up_spark_environment
   use_class_archive
   # Local workers import the installed packages, beside which compiled code is kept; a zip would be
@@ -275,18 +295,8 @@ case $command in
     cd "$root"
     "$venv/bin/ruff" format --check . && "$venv/bin/ruff" check . && exec "$venv/bin/python" -m mypy
     ;;
-  evaluate | tune)
-    if [ "$command" = tune ]; then set_up tune; else set_up ""; fi
-    take_spark_options "$@"
-    set_up_spark_environment
-    use_class_archive
-    # A JVM of this process's own: a wrong setting is answered before it starts.
-    export PYSPARK_SUBMIT_ARGS
-    printf -v PYSPARK_SUBMIT_ARGS '%q ' --master "${SPARK_MASTER:-local[*]}" \
-      --properties-file "$root/conf/spark-defaults.conf" \
-      ${spark_options[@]+"${spark_options[@]}"} pyspark-shell
-    exec "$venv/bin/python" -m jobs.cli "$command" ${job_options[@]+"${job_options[@]}"}
-    ;;
+  evaluate) set_up ""; run_experiment "$command" "$@" ;;
+  tune) set_up tune; run_experiment "$command" "$@" ;;
   runs | rollback)
     set_up ""
     # Only outputs that are not on this machine's disk, and tables of a metastore, take a JVM.

@@ -52,6 +52,8 @@ def print_summary(
     console.print(_funnel_table(manifest["funnel"]))
     console.print(_seconds_table(manifest["stage_seconds"]))
     console.print(Text(_describe_training(manifest["training"])))
+    if manifest["evaluation"] is not None:
+        console.print(Text(_describe_evaluation(manifest["evaluation"])))
     for user in lists:
         titles = "; ".join(
             f"{rank}. {printable(title)}" for rank, title in enumerate(user.titles, 1)
@@ -82,6 +84,19 @@ def _describe_training(training: Mapping[str, Any]) -> str:
         f"{name.replace('_', ' ')} {value:.6g}" for name, value in training["figures"].items()
     ]
     return f"Trained {training['model']} on {training['device']}: {', '.join(figures)}"
+
+
+def _describe_evaluation(evaluation: Mapping[str, Any]) -> str:
+    """The metric that models are compared by, of each of them."""
+    metric, k = evaluation["select_by"].split("@")
+    shown = [
+        f"{model} {value['value']:.4f} ({value['low']:.4f} to {value['high']:.4f})"
+        for model, values in evaluation["metrics"].items()
+        for value in values
+        if (value["metric"], value["k"]) == (metric, int(k))
+    ]
+    users = f"{evaluation['users']:,} users, split '{evaluation['split']}'"
+    return f"{evaluation['select_by']} on held-out ratings ({users}): {', '.join(shown)}"
 
 
 def _funnel_table(funnel: Sequence[Mapping[str, Any]]) -> Table:

@@ -52,6 +52,7 @@ def test_without_arguments_it_publishes_the_sample(tmp_path: Path) -> None:
         "Seconds",
         "user 1: 1. ",
         "Published 6,000 recommendations",
+        "ndcg@10 on held-out ratings (600 users, split 'random'): nmf 0.",
         "SELECT * FROM",
     ):
         assert expected in done.stdout
@@ -82,6 +83,35 @@ def test_a_wrong_command_ends_before_spark_starts(
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_models_are_measured_and_tuned(tmp_path: Path) -> None:
+    generated = submit(
+        "sample", "--users", "80", "--items", "60", "--ratings", "2000", cwd=tmp_path
+    )
+    assert generated.returncode == 0, generated.stderr
+    small = ("--conf", "spark.driver.memory=1g", "--set", "train.ease.n_factors=20")
+    done = submit(
+        "evaluate",
+        "--model",
+        "nmf",
+        "--model",
+        "ease",
+        "--output",
+        "measured",
+        *small,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "lists of 10, 80 users" in done.stdout
+    table = pd.read_parquet(tmp_path / "measured" / "evaluation.parquet")
+    assert set(table["model"]) == {"nmf", "ease", "popularity", "item_mean"}
+    tuned = submit("tune", "--trials", "2", "--set", 'tune.models=["ease"]', *small, cwd=tmp_path)
+    assert tuned.returncode == 0, tuned.stderr
+    assert "best settings: output/tuning/best.toml" in tuned.stdout
+    again = submit("config", "--config", "output/tuning/best.toml", cwd=tmp_path)
+    assert 'model = "ease"' in again.stdout
+    assert not (tmp_path / "output" / "sample").exists()
 
 
 def test_without_java_one_line_says_what_to_install(
