@@ -143,7 +143,7 @@ def train_mf(
 
     With a validation part the model is that of the epoch whose table predicts it best. The table's
     own user vectors measure it: where ``fold_in_regularization`` is ``regularization``, folding the
-    same users in comes to nearly the same vectors, but costs as much as the epoch. Nothing is
+    same users in comes to nearly the same vectors, but would have to leave the GPU. Nothing is
     trained on the validation part afterwards; ``fold_in`` sees it as it sees every rating.
 
     An item without a rating to train on has zero factors and zero bias.
@@ -151,8 +151,10 @@ def train_mf(
     Args:
         ratings: CSR [n_users, n_items] of known ratings.
         epochs: passes over the ratings; with a validation part the most of them.
-        learning_rate: Adam's. The notebook's 1e-3 suits batches of 128; for larger ones let it grow
-            with the square root of the batch.
+        batch_size: ratings of one step. Larger ones cost the CPU as much and predict a little
+            worse (1,024 instead of 128: RMSE up by 0.003); on a GPU they save launching steps.
+        learning_rate: Adam's. The notebook's 1e-3 suits batches of 128, with biases too; let it
+            grow with the square root of the batch, to 3e-3 at 1,024.
         biases: learn mu, b_u and b_i beside the vectors.
         regularization: L2 weight of each rating's vectors and biases in its own loss term.
         fold_in_regularization: lambda of the ridge that folds users in; the same quantity.

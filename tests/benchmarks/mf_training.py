@@ -88,7 +88,7 @@ def train_as_product(ratings: pd.DataFrame, epochs: int, seed: int) -> list[floa
         regularization=0.0,
         fold_in_regularization=0.0,
         validation_fraction=0.0,
-        patience=1,
+        patience=1,  # of no effect without a validation part
         seed=seed,
         device="cpu",
     )
@@ -103,7 +103,7 @@ def vs_notebook(runs: int) -> Comparison:
         trainer = (train_as_product, train_as_notebook)[side]
         curves[side].append(trainer(ratings, EPOCHS, len(curves[side])))
 
-    train_as_product(ratings, 1, 0)  # torch's first steps load its kernels
+    train_as_product(ratings, 1, 0)  # compiles, where no earlier run has
     timed = compare(lambda: train(0), lambda: train(1), runs=runs, exact=True, warm_up=False)
     means = [np.mean(losses, axis=0) for losses in curves]
     return replace(timed, exact=bool(np.allclose(*means, rtol=0.02)))
