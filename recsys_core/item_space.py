@@ -9,7 +9,9 @@ Musco and Musco, *Randomized Block Krylov Methods for Stronger and Faster Approx
 Decomposition*, NIPS 2015.
 """
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -32,6 +34,9 @@ right to about a thousandth."""
 _JITTER = 1e-5
 """Noise in each block, relative to it: where X has no further direction, the basis goes on with a
 random one, and not with rounding errors, which need not be orthogonal to it."""
+_WORK_FOR_THREADS = 3e10
+"""Multiplications from which several CPU threads are used: seconds for one. On a machine that has
+other work, threads wait for each other at every step, which takes many times longer."""
 _NOISE = 1e-6
 """A direction with less energy than this, relative to the largest, is rounding error."""
 
@@ -68,9 +73,10 @@ def find_item_space(
     if n_directions == min(seen.shape):
         popularity_exponent = 0.0  # there is nothing to choose
     counts = np.maximum(np.bincount(seen.indices, minlength=seen.shape[1]), 1)
-    with torch.inference_mode():
+    n_basis = _BASIS_PER_DIRECTION * n_directions + _BASIS_ON_TOP
+    work = n_basis * (seen.nnz + n_basis * seen.shape[1])
+    with torch.inference_mode(), _threads(1 if work < _WORK_FOR_THREADS else None):
         gram = _Gram.of(seen, counts**-popularity_exponent, device)
-        n_basis = _BASIS_PER_DIRECTION * n_directions + _BASIS_ON_TOP
         if n_basis < min(seen.shape):
             basis = _grow_basis(gram, n_basis, torch.Generator().manual_seed(seed))
         else:
@@ -80,6 +86,19 @@ def find_item_space(
             vectors, energies = _rotate(gram.without_weights(), vectors, n_directions)
         vectors *= torch.where(vectors.amax(0) >= -vectors.amin(0), 1.0, -1.0)
         return ItemSpace(vectors.cpu().numpy(), energies.cpu().numpy())
+
+
+@contextlib.contextmanager
+def _threads(n_threads: int | None) -> Iterator[None]:
+    """Let torch use so many CPU threads, or as many as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)
@@ -151,7 +170,9 @@ def _grow_basis(gram: _Gram, n_basis: int, generator: "torch.Generator") -> "tor
         block += _JITTER * block.square().mean().sqrt() * noise
         block = block[:, : n_basis - start]
         for _ in range(2):  # once leaves rounding errors, which grow from block to block
-            block = torch.linalg.qr(block - found @ (found.T @ block)).Q
+            rest = block - found @ (found.T @ block)
+            with _threads(1):  # QR goes column by column, each of microseconds
+                block = torch.linalg.qr(rest).Q
         basis[:, start : start + _BLOCK] = block
     return basis
 
