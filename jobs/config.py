@@ -130,9 +130,16 @@ class NmfConfig(Section):
 
 class MfConfig(Section):
     n_factors: int = Field(8, ge=1, description="Number of factors, biases not counted.")
-    epochs: int = Field(120, ge=1, description="Passes over all ratings.")
+    epochs: int = Field(
+        120, ge=1, description="Passes over all ratings; with a validation part the most of them."
+    )
     batch_size: int = Field(128, ge=1, description="Ratings of one optimizer step.")
-    learning_rate: float = Field(1e-3, gt=0, description="Step size of Adam.")
+    learning_rate: float = Field(
+        1e-3,
+        gt=0,
+        description="Step size of Adam: 1e-3 for batches of 128; it may grow with the square root "
+        "of the batch.",
+    )
     biases: bool = Field(False, description="Learn global mean, user biases and item biases too.")
     regularization: float = Field(0.0, ge=0, description="L2 weight, for each rating's parameters.")
     fold_in_regularization: float = Field(
@@ -151,16 +158,16 @@ class MfConfig(Section):
 
 
 class AlsConfig(Section):
-    n_factors: int = Field(64, ge=1, description="Number of factors.")
-    iterations: int = Field(10, ge=1, description="Times users and items are solved in turn.")
+    n_factors: int = Field(128, ge=1, description="Number of factors.")
+    iterations: int = Field(5, ge=1, description="Times users and items are solved in turn.")
     regularization: float = Field(
-        0.01, gt=0, description="L2 weight, scaled as train.als.frequency_exponent says."
+        4.0, gt=0, description="L2 weight, scaled as train.als.frequency_exponent says."
     )
     unobserved_weight: float = Field(
         0.1, gt=0, description="Weight of a pair without a rating; one with a rating weighs 1."
     )
     frequency_exponent: float = Field(
-        1.0,
+        0.0,
         ge=0,
         le=1,
         description="How the L2 weight grows with the ratings of a user or item: 0 not at all, "

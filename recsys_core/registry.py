@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from recsys_core.als import AlsModel, train_als
+from recsys_core.ease import EaseModel, train_ease
 from recsys_core.factor_model import FactorModel, TrainedModel
 from recsys_core.mf import MfModel, train_mf
 from recsys_core.nmf import NmfModel, train_nmf
@@ -23,4 +25,6 @@ class ModelKind:
 MODELS: dict[str, ModelKind] = {
     "nmf": ModelKind(NmfModel, train_nmf),
     "mf": ModelKind(MfModel, train_mf),
+    "als": ModelKind(AlsModel, train_als),
+    "ease": ModelKind(EaseModel, train_ease),
 }

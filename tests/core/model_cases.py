@@ -20,15 +20,17 @@ MF = {
     "biases": False,
     "regularization": 0.0,
     "fold_in_regularization": 0.02,
+    "validation_fraction": 0.0,
+    "patience": 3,
 }
 ALS = {
     "n_factors": 2,
-    "iterations": 20,
-    "regularization": 0.01,
-    "unobserved_weight": 0.1,
+    "iterations": 2,
+    "regularization": 0.15,
+    "unobserved_weight": 0.07,
     "frequency_exponent": 1.0,
 }
-EASE = {"n_factors": 2, "regularization": 1.0}
+EASE = {"n_factors": 2, "regularization": 1.0, "popularity_exponent": 0.25}
 GROUPS = plant_groups()
 NO_RATINGS = csr_matrix((1, GROUPS.ratings.shape[1]), dtype=np.float32)
 

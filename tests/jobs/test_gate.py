@@ -18,6 +18,7 @@ GOOD: dict[str, Any] = {
     },
     "funnel": [{"rows": 10_000, "users": 110}, {"rows": 9_000, "items": 100}],
     "quarantined": {"rating is NaN": 10},
+    "evaluation": {"gain_over_popularity": 0.1},
 }
 BEFORE: dict[str, Any] = {"funnel": [{"rows": 10_000}]}
 
@@ -46,6 +47,11 @@ def test_without_a_run_before_nothing_is_compared() -> None:
     assert not {"max_input_drop", "min_overlap"} & {check.bound for check in checks}
 
 
+def test_a_night_that_is_not_evaluated_is_not_held_to_popularity() -> None:
+    checks = check_bounds({**GOOD, "evaluation": None}, GateConfig(), bad_factors=0)
+    assert "min_gain_over_popularity" not in {check.bound for check in checks}
+
+
 @pytest.mark.parametrize(
     ("bound", "manifest", "facts"),
     [
@@ -59,6 +65,8 @@ def test_without_a_run_before_nothing_is_compared() -> None:
         ("max_quarantined", {**GOOD, "quarantined": {"a": 300, "b": 201}}, {}),
         ("max_input_drop", GOOD, {"before": {"funnel": [{"rows": 12_501}]}}),
         ("min_overlap", GOOD, {"before": BEFORE, "overlap": 0.04}),
+        ("min_gain_over_popularity", {**GOOD, "evaluation": {"gain_over_popularity": -0.1}}, {}),
+        ("min_gain_over_popularity", {**GOOD, "evaluation": {"gain_over_popularity": 0.0}}, {}),
     ],
 )
 def test_each_bound_can_fail_alone(

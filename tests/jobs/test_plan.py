@@ -42,6 +42,13 @@ def test_a_model_with_biases_has_room_for_them() -> None:
     assert plan(model="mf", mf={"n_factors": 8, "biases": True}).broadcast == 20_000 * (4 * 10 + 16)
 
 
+def test_a_choice_of_models_has_room_for_each() -> None:
+    choices = [plan(model=model) for model in ("nmf", "als", "ease")]
+    chosen = plan(model="auto")
+    assert chosen.worker == max(choice.worker for choice in choices)
+    assert chosen.driver == max(choice.driver for choice in choices) + 24 * SIZE.ratings
+
+
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
