@@ -143,12 +143,10 @@ def measure_catalogue(
     for k in cutoffs:
         within = rank <= k
         listed = np.minimum(lists.counts, k).astype(np.float64)
-        popularity: Float64Array = np.bincount(
-            row[within], weights=weights[within], minlength=n_users
-        )
+        sums = np.bincount(row[within], weights=weights[within], minlength=n_users)
         full = (lists.counts >= k).astype(np.float64)
         measures += [
-            UserMeasure("popularity", k, popularity, listed),
+            UserMeasure("popularity", k, sums.astype(np.float64), listed),
             UserMeasure("full_lists", k, full, np.ones(n_users)),
         ]
     return measures

@@ -2,6 +2,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from model_cases import ALS, EASE, MF, NMF
 from scipy.sparse import csr_matrix
 
 from recsys_core.errors import QueryError
@@ -159,20 +160,27 @@ def test_similarity_is_the_cosine() -> None:
 
 def test_every_model_of_the_registry_can_answer() -> None:
     settings: dict[str, dict[str, Any]] = {
-        "nmf": {"n_components": 2, "init": "nndsvd", "max_iter": 100, "tol": 1e-4},
+        "nmf": {**NMF, "init": "nndsvd"},
         "mf": {
+            **MF,
             "n_factors": 2,
             "epochs": 300,
             "batch_size": 8,
             "learning_rate": 0.05,
             "biases": True,
-            "regularization": 0.0,
             "fold_in_regularization": 0.1,
         },
+        "als": {**ALS, "regularization": 0.01},
+        "ease": EASE,
     }
+    liked = csr_matrix(np.where(CATS_AND_DOGS > 1, CATS_AND_DOGS, 0.0))
     for kind, entry in MODELS.items():
-        trained = entry.train(csr_matrix(CATS_AND_DOGS), seed=0, device="cpu", **settings[kind])
+        # To some models whatever is rated is liked: theirs is the matrix without what is not.
+        goes_by_ratings = kind in ("nmf", "mf")
+        ratings = csr_matrix(CATS_AND_DOGS) if goes_by_ratings else liked
+        trained = entry.train(ratings, seed=0, device="cpu", **settings[kind])
         saved = SavedModel(trained.model, make_saved().catalog, {"rating_range": [0.5, 5.0]})
-        found = recommend({"cat": 5, "dog": 0.5}, saved, k=2)
+        query = {"cat": 5, "dog": 0.5} if goes_by_ratings else {"cat": 5}
+        found = recommend(query, saved, k=2)
         assert {item.title for item in found} == {"Kitten, The (1991)", "Lion (1992)"}, kind
     assert isinstance(make_saved().model, NmfModel)
