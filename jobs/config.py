@@ -189,8 +189,25 @@ class EaseConfig(Section):
         0.25,
         ge=0,
         le=1,
-        description="How far directions are kept for items of few ratings: 0 takes the largest "
-        "singular vectors as they are; more helps where there are many items for the rank.",
+        description="How far directions are kept for items of few ratings: 0 goes by the ratings "
+        "alone; more helps where there are many items for the rank.",
+    )
+    activity_exponent: float = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="How far users of many ratings count for less: 0 not at all, as in EASE.",
+    )
+    power_iterations: int = Field(
+        2,
+        ge=0,
+        le=100,
+        description="How near directions come to the largest singular vectors; not always better.",
+    )
+    scaling: Literal["diagonal", "length"] = Field(
+        "diagonal",
+        description="What makes up for items that the directions hardly reach: EASE's diagonal, or "
+        "their length, which is better where there are many items for the rank.",
     )
 
 

@@ -23,8 +23,8 @@ import numpy as np
 from recsys_core.als_sides import BatchedSide, CompiledSide, Side
 from recsys_core.arrays import Csr, Float32Array
 from recsys_core.csr import split_pattern
+from recsys_core.devices import resolve_device
 from recsys_core.factor_model import Device, FactorModel, OnEpoch, TrainedModel, require_finite
-from recsys_core.mf import resolve_device
 from recsys_core.weighted_ridge import Penalty, WeightedRidge
 
 _START = 0.1

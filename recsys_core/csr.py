@@ -1,6 +1,7 @@
-"""Sparse ratings as the arrays that compiled functions know: one type of each, and writable."""
+"""Sparse ratings as ones, and as the arrays that compiled functions know."""
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from recsys_core.arrays import Csr, Float32Array, Int32Array, Int64Array
 
@@ -14,3 +15,9 @@ def split_pattern(ratings: Csr) -> tuple[Int64Array, Int32Array]:
     """indptr and indices: which entries are stored, zeros included."""
     indices = np.require(ratings.indices, np.int32, ["C", "W"])
     return ratings.indptr.astype(np.int64), indices
+
+
+def mark_seen(ratings: Csr) -> Csr:
+    """1 for each stored rating, zeros included; CSR float32 of the same shape."""
+    ones = np.ones(ratings.nnz, dtype=np.float32)
+    return csr_matrix((ones, ratings.indices, ratings.indptr), shape=ratings.shape)

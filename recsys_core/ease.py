@@ -2,28 +2,37 @@
 
 Steck, *Embarrassingly Shallow Autoencoders for Sparse Data*, WWW 2019, solves
 B = I - P diag(P)^-1 with P = (X'X + lambda I)^-1 for 0/1 ratings X. Here X'X is kept in F
-directions of item space alone, X'X ~ V diag(s^2) V', so that no item x item matrix is ever made:
+directions of item space alone, X'X ~ V diag(e) V', so that no item x item matrix is ever made:
 
-    h = s^2 / (s^2 + lambda)
+    h = e / (e + lambda)
     B_ij = (V diag(h) V')_ij / (1 - (V^2 h)_j)   for i != j
 
 The diagonal, which EASE holds at zero, bears on seen items alone, and those are never listed.
+
+A user of n ratings counts (n / mean n)^-2b times in X'X: b = 0 is EASE, and a little more makes
+better lists, since who rates everything says little about what goes together.
+
+Where F is a small part of the items, an item that the directions hardly reach is hardly ever
+listed: its row a_i of V diag(sqrt h) is short. The scaling ``length`` divides by lengths rather
+than by EASE's diagonal: B_ij = a_i . a_j / sqrt(|a_i| |a_j|).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
 from recsys_core.arrays import Csr, Float32Array
+from recsys_core.csr import mark_seen
+from recsys_core.devices import resolve_device
 from recsys_core.errors import TrainingError
 from recsys_core.factor_model import Device, FactorModel, OnEpoch, TrainedModel
 from recsys_core.item_space import find_item_space
-from recsys_core.mf import resolve_device
 from recsys_core.projection import project
-from recsys_core.seen import mark_seen
+
+Scaling = Literal["diagonal", "length"]
 
 _ROUNDING = 1e-5
 """Directions are orthonormal to within this."""
@@ -31,13 +40,14 @@ _ROUNDING = 1e-5
 
 @dataclass(frozen=True)
 class EaseModel(FactorModel):
-    """Input factors V diag(sqrt h), and what makes output factors of them."""
+    """Input factors, and what makes output factors of them."""
 
     kind: ClassVar[str] = "ease"
     vectors: Float32Array
-    """Float32 [n_items, n_factors]: V diag(sqrt h); zero for an item without ratings."""
+    """Float32 [n_items, n_factors]: V diag(sqrt h), with the scaling ``length`` each row over the
+    root of its length; zero for an item without ratings."""
     scale: Float32Array
-    """Float32 [n_items]: 1 / (1 - V^2 h), at least 1."""
+    """Float32 [n_items]: 1 / (1 - V^2 h), or 1 with the scaling ``length``."""
 
     @cached_property
     def _output(self) -> Float32Array:
@@ -52,7 +62,7 @@ class EaseModel(FactorModel):
         return self.vectors
 
     def fold_in(self, ratings: Csr) -> Float32Array:
-        """x V diag(sqrt h), x being 1 where a rating is stored; see ``FactorModel.fold_in``."""
+        """x times the input factors, x being 1 where a rating is stored; see ``FactorModel``."""
         return project(mark_seen(ratings), self.vectors).astype(np.float32)
 
     def to_arrays(self) -> dict[str, np.ndarray[Any, Any]]:
@@ -75,6 +85,9 @@ def train_ease(
     n_factors: int,
     regularization: float,
     popularity_exponent: float,
+    activity_exponent: float,
+    power_iterations: int,
+    scaling: Scaling,
     seed: int,
     device: Device = "auto",
     on_epoch: OnEpoch | None = None,
@@ -84,15 +97,17 @@ def train_ease(
     Args:
         ratings: CSR [n_users, n_items]; an item is seen where a rating is stored, whatever it is.
         n_factors: directions wanted. Where the ratings have a lower rank, the model has that many
-            factors, and is full EASE.
+            factors, and with the scaling ``diagonal`` is full EASE.
         regularization: lambda, above 0.
         popularity_exponent: a of ``find_item_space``, from 0 to 1.
-        seed: of ``find_item_space``; it bears on the directions of least energy.
+        activity_exponent: b, from 0 to 1.
+        power_iterations: of ``find_item_space``.
+        seed: of ``find_item_space``.
         on_epoch: never called; there are no epochs.
 
     Returns:
         The model without losses, its ``rank``, and ``explained_share``: the part of the sum of
-        squares of X that lies in its directions.
+        squares of the weighted X that lies in its directions.
 
     Raises:
         DeviceError: see ``resolve_device``.
@@ -100,23 +115,52 @@ def train_ease(
             itself up to rounding.
     """
     chosen = resolve_device(device)
-    seen = mark_seen(ratings)
-    if seen.nnz == 0:
-        raise TrainingError("ease: there are no ratings to learn from")
+    if ratings.nnz == 0:
+        raise TrainingError("ease: there are no ratings to learn from; relax clean.*")
+    weighted = _weigh_users(ratings, activity_exponent)
     space = find_item_space(
-        seen, n_factors, popularity_exponent=popularity_exponent, seed=seed, device=chosen
+        weighted,
+        n_factors,
+        popularity_exponent=popularity_exponent,
+        power_iterations=power_iterations,
+        seed=seed,
+        device=chosen,
     )
     shrunk = space.energies / (space.energies + regularization)
-    remainder = 1.0 - np.square(space.directions, dtype=np.float64) @ shrunk
-    if remainder.min() < _ROUNDING:
+    vectors = (space.directions * np.sqrt(shrunk)).astype(np.float32, order="C")
+    model = _scale_by_length(vectors) if scaling == "length" else _scale_by_diagonal(vectors)
+    if not np.isfinite(model.scale).all():
         raise TrainingError(
             f"ease: an item is predicted by itself; raise train.ease.regularization "
             f"(now {regularization:g})"
         )
-    vectors = (space.directions * np.sqrt(shrunk)).astype(np.float32, order="C")
+    total = np.square(weighted.data, dtype=np.float64).sum()
     figures = {
         "rank": float(len(space.energies)),
-        "explained_share": float(space.energies.sum() / seen.nnz),
+        "explained_share": float(space.energies.sum() / total),
     }
-    scale = (1.0 / remainder).astype(np.float32)
-    return TrainedModel(EaseModel(vectors, scale), [], figures, device=chosen)
+    return TrainedModel(model, [], figures, device=chosen)
+
+
+def _weigh_users(ratings: Csr, exponent: float) -> Csr:
+    """X with each user's row times (n / mean n)^-b, CSR float32."""
+    seen = mark_seen(ratings)
+    counts = np.diff(seen.indptr)
+    weights = (np.maximum(counts, 1) / counts[counts > 0].mean()) ** -exponent
+    seen.data *= np.repeat(weights, counts).astype(np.float32)
+    return seen
+
+
+def _scale_by_diagonal(vectors: Float32Array) -> EaseModel:
+    """As EASE does; an item predicted by itself gets an infinite scale."""
+    remainder = 1.0 - np.square(vectors, dtype=np.float64).sum(axis=1)
+    scale = np.divide(
+        1.0, remainder, out=np.full(len(vectors), np.inf), where=remainder > _ROUNDING
+    )
+    return EaseModel(vectors, scale.astype(np.float32))
+
+
+def _scale_by_length(vectors: Float32Array) -> EaseModel:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    roots = np.sqrt(np.where(lengths > 0, lengths, 1.0))
+    return EaseModel((vectors / roots).astype(np.float32), np.ones(len(vectors), np.float32))

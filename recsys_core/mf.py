@@ -13,7 +13,7 @@ import numpy as np
 
 from recsys_core.arrays import Csr, Float32Array, Float64Array
 from recsys_core.csr import split_csr
-from recsys_core.errors import DeviceError
+from recsys_core.devices import resolve_device
 from recsys_core.factor_model import Device, FactorModel, OnEpoch, TrainedModel, require_finite
 from recsys_core.mf_compiled import CompiledTraining
 from recsys_core.mf_table import MfData, MfTraining, draw_table
@@ -103,24 +103,6 @@ class MfModel(FactorModel):
         if not (np.isfinite(global_mean) and 0 <= regularization < np.inf):
             raise ValueError(f"global_mean = {global_mean}, regularization = {regularization}")
         return cls(vectors, item_bias, global_mean, regularization)
-
-
-def resolve_device(device: Device) -> str:
-    """``cpu`` or ``cuda``, never a silent substitute for what was asked.
-
-    Raises:
-        DeviceError: ``cuda`` was asked for and torch finds no usable GPU.
-    """
-    import torch  # only the trainer needs torch
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise DeviceError(
-            f"train.device = 'cuda', but torch {torch.__version__} finds no GPU; "
-            "set train.device to 'cpu' or 'auto', or install a CUDA build of torch and a driver"
-        )
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return device
 
 
 def train_mf(

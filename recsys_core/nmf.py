@@ -20,11 +20,11 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 
 from recsys_core.arrays import Csr, Float32Array, Float64Array
+from recsys_core.csr import mark_seen
 from recsys_core.errors import DeviceError, TrainingError
 from recsys_core.factor_model import Device, FactorModel, OnEpoch, TrainedModel, require_finite
 from recsys_core.nnls import solve_nnls
 from recsys_core.projection import project
-from recsys_core.seen import mark_seen
 
 NmfInit = Literal["auto", "random", "nndsvd", "nndsvda", "nndsvdar"]
 

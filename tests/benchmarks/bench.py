@@ -3,6 +3,7 @@
 ./spark-submit.sh bench [NAME ...] [--long] [--json FILE]
 """
 
+import importlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict
@@ -16,10 +17,13 @@ from rich.console import Console
 from rich.table import Table
 
 
-def _mf_vs_notebook(runs: int) -> Comparison:
-    from benchmarks.mf_training import vs_notebook  # torch takes seconds to import
+def _of_training(module: str, name: str) -> Callable[[int], Comparison]:
+    def run(runs: int) -> Comparison:
+        # torch takes seconds to import
+        benchmark = getattr(importlib.import_module(f"benchmarks.{module}"), name)
+        return benchmark(runs)  # type: ignore[no-any-return]
 
-    return vs_notebook(runs)
+    return run
 
 
 def _on_spark(name: str, *arguments: int) -> Callable[[int], Comparison]:
@@ -48,7 +52,9 @@ BENCHMARKS: dict[str, Callable[[int], Comparison]] = {
     "mf_fold_in_vs_topk": fold_in.mf_vs_top_k,
     "scoring_overhead": _on_spark("scoring_overhead"),
     "scoring_vs_spark_als": _on_spark("scoring", 60_000, 10_000, 6_000_000),
-    "mf_vs_notebook": _mf_vs_notebook,
+    "mf_vs_notebook": _of_training("mf_training", "vs_notebook"),
+    "als_iteration_vs_implicit": _of_training("als_training", "iteration_vs_implicit"),
+    "ease_vs_implicit": _of_training("ease_training", "vs_implicit"),
 }
 
 LONG: dict[str, Callable[[int], Comparison]] = {
@@ -58,16 +64,30 @@ LONG: dict[str, Callable[[int], Comparison]] = {
 }
 """Minutes to an hour each: run with ``--long``, or by name."""
 
+TABLES = {
+    "ease_ranks": ("ease_training", "tabulate_curve"),
+    "lists_vs_peers": ("list_quality", "tabulate_lists"),
+    "training_scale": ("training_scale", "measure"),
+}
+"""What is no comparison of two times: tables, minutes each, by name only."""
+
 
 @click.command()
-@click.argument("names", nargs=-1, type=click.Choice([*BENCHMARKS, *LONG]))
+@click.argument("names", nargs=-1, type=click.Choice([*BENCHMARKS, *LONG, *TABLES]))
 @click.option("--long", "with_long", is_flag=True, help="Also run those that take up to an hour.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write them here.")
 @click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True)
 def main(names: tuple[str, ...], with_long: bool, json_file: Path | None, runs: int) -> None:
     """Time ours against a peer; all that are not long where no NAME is given."""
     everything = BENCHMARKS | LONG
-    chosen = names or tuple(everything if with_long else BENCHMARKS)
+    for name in names:
+        if name in TABLES:
+            module, function = TABLES[name]
+            Console().print(getattr(importlib.import_module(f"benchmarks.{module}"), function)())
+    if names and set(names) <= set(TABLES):
+        return
+    chosen = [name for name in names if name in everything]
+    chosen = chosen or [*(everything if with_long else BENCHMARKS)]
     table = Table("benchmark", "ours, s", "peer, s", "ratio", "runs", "exact")
     rows = []
     for name in chosen:

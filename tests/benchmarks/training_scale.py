@@ -62,7 +62,17 @@ TRAININGS: dict[str, tuple[dict[str, Any], int]] = {
         },
         2,
     ),
-    "ease": ({"n_factors": 256, "regularization": 100.0, "popularity_exponent": 0.25}, 1),
+    "ease": (
+        {
+            "n_factors": 256,
+            "regularization": 100.0,
+            "popularity_exponent": 0.25,
+            "activity_exponent": 0.25,
+            "power_iterations": 2,
+            "scaling": "diagonal",
+        },
+        1,
+    ),
 }
 """Settings, and how often they go over all ratings; ``ease`` is trained to its end."""
 

@@ -30,7 +30,14 @@ ALS = {
     "unobserved_weight": 0.07,
     "frequency_exponent": 1.0,
 }
-EASE = {"n_factors": 2, "regularization": 1.0, "popularity_exponent": 0.25}
+EASE = {
+    "n_factors": 2,
+    "regularization": 1.0,
+    "popularity_exponent": 0.25,
+    "activity_exponent": 0.25,
+    "power_iterations": 2,
+    "scaling": "diagonal",
+}
 GROUPS = plant_groups()
 NO_RATINGS = csr_matrix((1, GROUPS.ratings.shape[1]), dtype=np.float32)
 
@@ -62,6 +69,9 @@ CASES = {
     "mf with biases": Case("mf", {**MF, "biases": True, "regularization": 1e-3}),
     "als": Case("als", ALS, predicts_ratings=False),
     "ease": Case("ease", EASE, predicts_ratings=False, is_iterative=False),
+    "ease by length": Case(
+        "ease", {**EASE, "scaling": "length"}, predicts_ratings=False, is_iterative=False
+    ),
 }
 
 
