@@ -183,7 +183,7 @@ class EaseConfig(Section):
         "and scoring slower.",
     )
     regularization: float = Field(
-        100.0, gt=0, description="Ridge weight, in units of a squared singular value."
+        200.0, gt=0, description="Ridge weight, in units of a squared singular value."
     )
     popularity_exponent: float = Field(
         0.25,
@@ -337,8 +337,12 @@ def _log(low: float, high: float) -> SearchRange:
     return SearchRange(low=low, high=high, log=True)
 
 
+def _any_of(*choices: bool | float | str) -> SearchRange:
+    return SearchRange(choices=[*choices])
+
+
 class TuneConfig(Section):
-    """What ``tune`` searches. Ranks are left out of the defaults: more is better, and slower."""
+    """What ``tune`` searches. The rank of 'ease' is left out: more is better, and slower."""
 
     models: Annotated[list[ModelName], Field(min_length=1)] | None = Field(
         None, description="Models to tune; unset: train.model, or its candidates."
@@ -351,7 +355,12 @@ class TuneConfig(Section):
     trials: int = Field(30, ge=1, description="Settings tried of each model.")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of the search.")
     nmf: SearchSpace = Field(
-        {"n_components": _log(5, 100)}, description="Settings of 'nmf' to search, and where."
+        {
+            "n_components": _log(5, 200),
+            "regularization": _any_of(0.0, 0.001, 0.01),
+            "binary": _any_of(False, True),
+        },
+        description="Settings of 'nmf' to search, and where.",
     )
     mf: SearchSpace = Field(
         {
@@ -364,14 +373,20 @@ class TuneConfig(Section):
     )
     als: SearchSpace = Field(
         {
-            "n_factors": _log(16, 256),
-            "regularization": _log(0.0001, 0.1),
-            "unobserved_weight": _log(0.01, 1.0),
+            "n_factors": _log(32, 256),
+            "iterations": _log(2, 16),
+            "regularization": _log(0.3, 30.0),
+            "unobserved_weight": _log(0.03, 1.0),
         },
         description="Settings of 'als' to search, and where.",
     )
     ease: SearchSpace = Field(
-        {"regularization": _log(1.0, 2_000.0)},
+        {
+            "regularization": _log(1.0, 1_000.0),
+            "popularity_exponent": SearchRange(low=0.0, high=0.5),
+            "activity_exponent": SearchRange(low=0.0, high=0.5),
+            "scaling": _any_of("diagonal", "length"),
+        },
         description="Settings of 'ease' to search, and where.",
     )
 

@@ -130,7 +130,7 @@ def test_goodbooks_is_read_by_its_own_columns(
         f"input.ratings={data}/ratings.csv",
         f"input.items={data}/books.csv",
         f"output.path={tmp_path}",
-        "train.nmf.max_iter=3",
+        "train.ease.n_factors=32",
     ]
     config = load_config(CONF / "goodbooks.toml", overrides)
     manifest = run_nightly(spark, config, NIGHT).manifest

@@ -85,33 +85,36 @@ def test_a_wrong_command_ends_before_spark_starts(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_models_are_measured_and_tuned(tmp_path: Path) -> None:
-    generated = submit(
-        "sample", "--users", "80", "--items", "60", "--ratings", "2000", cwd=tmp_path
-    )
-    assert generated.returncode == 0, generated.stderr
-    small = ("--conf", "spark.driver.memory=1g", "--set", "train.ease.n_factors=20")
+SMALL = ("--conf", "spark.driver.memory=1g", "--set", "train.ease.n_factors=20")
+
+
+@pytest.fixture
+def small_sample(tmp_path: Path) -> Path:
+    """A directory with a sample that is quick to train on."""
+    done = submit("sample", "--users", "80", "--items", "60", "--ratings", "2000", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    return tmp_path
+
+
+def test_settings_are_tuned(small_sample: Path) -> None:
     done = submit(
-        "evaluate",
-        "--model",
-        "nmf",
-        "--model",
-        "ease",
-        "--output",
-        "measured",
-        *small,
-        cwd=tmp_path,
+        "tune", "--trials", "2", "--set", 'tune.models=["ease"]', *SMALL, cwd=small_sample
     )
     assert done.returncode == 0, done.stderr
-    assert "lists of 10, 80 users" in done.stdout
-    table = pd.read_parquet(tmp_path / "measured" / "evaluation.parquet")
-    assert set(table["model"]) == {"nmf", "ease", "popularity", "item_mean"}
-    tuned = submit("tune", "--trials", "2", "--set", 'tune.models=["ease"]', *small, cwd=tmp_path)
-    assert tuned.returncode == 0, tuned.stderr
-    assert "best settings: output/tuning/best.toml" in tuned.stdout
-    again = submit("config", "--config", "output/tuning/best.toml", cwd=tmp_path)
+    assert "best settings: output/tuning/best.toml" in done.stdout
+    again = submit("config", "--config", "output/tuning/best.toml", cwd=small_sample)
     assert 'model = "ease"' in again.stdout
-    assert not (tmp_path / "output" / "sample").exists()
+    assert not (small_sample / "output" / "sample").exists()
+
+
+@pytest.mark.long
+def test_models_are_measured(small_sample: Path) -> None:
+    models = ("--model", "nmf", "--model", "ease")
+    done = submit("evaluate", *models, "--output", "measured", *SMALL, cwd=small_sample)
+    assert done.returncode == 0, done.stderr
+    assert "lists of 10, 80 users" in done.stdout
+    table = pd.read_parquet(small_sample / "measured" / "evaluation.parquet")
+    assert set(table["model"]) == {"nmf", "ease", "popularity", "item_mean"}
 
 
 def test_without_java_one_line_says_what_to_install(
