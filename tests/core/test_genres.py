@@ -28,6 +28,13 @@ def test_items_without_genres_do_not_count() -> None:
     assert measure_genre_agreement(np.zeros(2, np.int32), [None, None], seed=0) is None
 
 
+def test_where_every_genre_is_rare_the_most_frequent_one_leads() -> None:
+    genres: list[str | None] = [f"{item:02d}" for item in range(59)] + ["58"]
+    agreement = measure_genre_agreement(np.zeros(60, np.int32), genres, seed=0)
+    assert agreement is not None
+    assert agreement.leading_genres == {0: ("58", 1.0)}
+
+
 def test_planted_genres_are_recovered_on_the_built_in_sample() -> None:
     items = make_items(1_000, seed=0)
     chunks = list(iter_ratings(600, 60_000, items, seed=0))
