@@ -50,6 +50,8 @@ BENCHMARKS: dict[str, Callable[[int], Comparison]] = {
     "nmf_fold_in_vs_sklearn": fold_in.vs_sklearn,
     "fold_in_vs_topk": fold_in.nmf_vs_top_k,
     "mf_fold_in_vs_topk": fold_in.mf_vs_top_k,
+    "als_fold_in_vs_topk": fold_in.als_vs_top_k,
+    "ease_fold_in_vs_topk": fold_in.ease_vs_top_k,
     "scoring_overhead": _on_spark("scoring_overhead"),
     "scoring_vs_spark_als": _on_spark("scoring", 60_000, 10_000, 6_000_000),
     "mf_vs_notebook": _of_training("mf_training", "vs_notebook"),

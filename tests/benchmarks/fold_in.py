@@ -9,11 +9,14 @@ from benchmarks.top_k_peers import one_thread
 from scipy.optimize import nnls
 from scipy.sparse import csr_matrix
 
+from recsys_core.als import AlsModel
+from recsys_core.ease import EaseModel
 from recsys_core.factor_model import FactorModel
 from recsys_core.mf import MfModel
 from recsys_core.nmf import NmfModel, train_nmf
 from recsys_core.sample import iter_ratings, make_items
 from recsys_core.top_k import TopKScorer
+from recsys_core.weighted_ridge import Penalty
 
 N_ITEMS = 10_000
 
@@ -103,5 +106,35 @@ def _is_ridge(model: FactorModel, ratings: csr_matrix) -> bool:
     return bool(np.allclose(model.fold_in(ratings), expected, rtol=1e-4, atol=1e-5))
 
 
+def make_als(ratings: csr_matrix, n_factors: int) -> AlsModel:
+    """Factors of the size that training gives; the work does not depend on their values."""
+    vectors = np.random.default_rng(0).normal(0.0, 0.1, (ratings.shape[1], n_factors))
+    return AlsModel(vectors.astype(np.float32), Penalty(4.0, 0.1, 0.0))
+
+
+def _solves_als(model: FactorModel, ratings: csr_matrix) -> bool:
+    assert isinstance(model, AlsModel)
+    factors = model.factors.astype(np.float64)
+    everything = 0.1 * factors.T @ factors + 4.0 * np.eye(factors.shape[1])
+    expected = []
+    for row in ratings:
+        rated = factors[row.indices]
+        expected.append(np.linalg.solve(everything + rated.T @ rated, rated.sum(axis=0)))
+    return bool(np.allclose(model.fold_in(ratings), expected, rtol=1e-4, atol=1e-5))
+
+
+def make_ease(ratings: csr_matrix, n_factors: int) -> EaseModel:
+    vectors = np.random.default_rng(0).normal(0.0, 0.1, (ratings.shape[1], n_factors))
+    return EaseModel(vectors.astype(np.float32), np.ones(len(vectors), np.float32))
+
+
+def _sums_rows(model: FactorModel, ratings: csr_matrix) -> bool:
+    assert isinstance(model, EaseModel)
+    expected = (ratings > 0).astype(np.float64) @ model.vectors.astype(np.float64)
+    return bool(np.allclose(model.fold_in(ratings), expected, rtol=1e-4, atol=1e-5))
+
+
+als_vs_top_k = vs_top_k(make_als, _solves_als)
+ease_vs_top_k = vs_top_k(make_ease, _sums_rows)
 nmf_vs_top_k = vs_top_k(make_nmf, _is_nnls)
 mf_vs_top_k = vs_top_k(make_mf, _is_ridge)
