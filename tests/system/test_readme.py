@@ -35,8 +35,8 @@ SNIPPETS = {
 
 @pytest.fixture(scope="module")
 def nights(sample_night: SampleNight, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An output with the sample night, but for one item that nobody gets, and a run before it whose
-    lists lack their second places."""
+    """An output with the sample night, but for one item that nobody gets and three rows left out,
+    and a run before it whose lists lack their second places."""
     output = tmp_path_factory.mktemp("nights")
     for name in ("current", "CURRENT.json", "status.json"):
         shutil.copy(sample_night.output / name, output / name, follow_symlinks=False)
@@ -47,6 +47,9 @@ def nights(sample_night: SampleNight, tmp_path_factory: pytest.TempPathFactory) 
     asked_for = lists["item_id"].isin([25, *lists.loc[lists["user_id"] == 42, "item_id"]])
     lists = lists[lists["item_id"] != lists.loc[~asked_for, "item_id"].min()]
     _replace_table(current / "recommendations", lists)
+    reasons = ["fewer than 5 ratings", "fewer than 5 ratings", "quarantined"]
+    excluded = {"kind": ["item", "item", "user"], "id": ["1", "2", "3"], "reason": reasons}
+    _replace_table(current / "excluded", pd.DataFrame({**excluded, "rating_count": [3, 4, 0]}))
     _replace_table(output / "runs" / BEFORE / "recommendations", lists[lists["rank"] != 2])
     return output
 
