@@ -32,6 +32,10 @@ CURRENT_FILE = "CURRENT.json"
 MANIFEST = "manifest.json"
 STAGING = ".staging"
 RUNS = "runs"
+ROW_GROUP_BYTES = 2**20
+"""Rows of a user lie together and in order of user in each file, so that a reader who wants one
+user skips, by their statistics, all row groups but one of each file. Smaller ones compress worse: a
+table of 10 million rows is 4% larger with this than in one piece, and 18% with half of it."""
 RUN_ID = re.compile(r"\d{4}-\d{2}-\d{2}-(\d{8}T\d{6})-[0-9a-f]{6}")
 """What ``Run.start`` makes, and all that is ever taken for a run: no other name is touched."""
 
@@ -121,6 +125,10 @@ class StagedRun:
             self._storage.write(f"{self._path}/model/{name}", data)
         return {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
 
+    def write_page(self, name: str, page: bytes) -> None:
+        """Write a page for people beside the tables."""
+        self._storage.write(f"{self._path}/{name}", page)
+
     def keep(self, manifest: Mapping[str, Any]) -> str:
         """Complete the run with its manifest and move it to its place, which is returned.
 
@@ -145,4 +153,5 @@ def switch_current(storage: Storage, run: Run) -> None:
 
 def _write_parquet(frame: DataFrame, uri: str) -> None:
     # mode('error'): a run's directory is new, and nothing is ever deleted to make room.
-    frame.write.mode("error").parquet(uri, compression="zstd")
+    writer = frame.write.mode("error").option("parquet.block.size", ROW_GROUP_BYTES)
+    writer.parquet(uri, compression="zstd")
