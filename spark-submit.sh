@@ -177,7 +177,7 @@ run_warmup() {
 
 # Something in the packages that is newer than $1; a directory is where a file has gone.
 newer_sources() {
-  find "$root/jobs" "$root/recsys_core" \( -name '*.py' -o -type d ! -name __pycache__ \) -newer "$1" -print -quit
+  find "$root/jobs" "$root/recsys_core" \( -name '*.py' -o -path '*/templates/*' -o -type d ! -name __pycache__ \) -newer "$1" -print -quit
 }
 
 # The packages as the executors get them; made anew only when a source is newer.
@@ -194,7 +194,8 @@ target = Path(sys.argv[1])
 temporary = target.with_suffix(f".{os.getpid()}")
 with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
     for package in ("jobs", "recsys_core"):
-        for source in sorted(Path(package).rglob("*.py")):
+        # The templates of the report go along: a driver in the cluster runs from this zip.
+        for source in sorted([*Path(package).rglob("*.py"), *Path(package).glob("templates/*")]):
             archive.write(source)
 temporary.replace(target)
 PYTHON

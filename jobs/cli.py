@@ -301,6 +301,39 @@ def rollback(run_id: str, config_file: Path, overrides: tuple[str, ...]) -> None
     click.echo(f"{storage.root}/current is run {run.run_id}")
 
 
+@main.command()
+@click.option("--run", "run_id", metavar="RUN_ID", help="The run.  [default: the current one]")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default="report.html",
+    show_default=True,
+    help="Where the page goes.",
+)
+@_config_options
+@_exits_with_one_line
+def report(run_id: str | None, output: Path, config_file: Path, overrides: tuple[str, ...]) -> None:
+    """Make the page of a run in output.path, on this machine's disk, anew. Without Spark."""
+    from jobs.report import render_report
+    from jobs.report_files import find_run, read_report
+    from jobs.storage import LocalStorage, local_path
+
+    config = _load(config_file, overrides)
+    place = local_path(config.output.path)
+    if place is None:
+        raise ConfigError(
+            f"output.path = '{config.output.path}': report reads runs on this machine's disk; a "
+            "run elsewhere has its report.html in it already"
+        )
+    storage = LocalStorage(place)
+    page = render_report(read_report(storage, find_run(storage, run_id)))
+    try:
+        output.write_bytes(page)
+    except OSError as error:
+        raise JobError(f"--output {output}: cannot be written: {error.strerror}") from None
+    click.echo(f"wrote {output} ({len(page) / 1e6:.1f} MB)")
+
+
 @contextlib.contextmanager
 def _opened_output(config: "Config") -> "Iterator[tuple[Storage, SparkSession | None]]":
     """The output of a configuration; a JVM is started only where it takes one to reach it."""

@@ -444,6 +444,9 @@ class PublishConfig(Section):
     factors: bool = Field(
         False, description="Write the tables 'user_factors' and 'item_factors' too."
     )
+    report: bool = Field(
+        True, description="Make 'report.html', a page on the run; without it no page is made."
+    )
     keep_runs: int = Field(
         7, ge=1, description="Published runs that stay on disk; the current one always does."
     )

@@ -33,6 +33,7 @@ from jobs.preflight import check_cluster
 from jobs.publish import Run, StagedRun
 from jobs.read import read_items, read_ratings
 from jobs.release import Candidate, Choices, PublishedRun, release_run
+from jobs.report_data import RunItems
 from jobs.runs import hold_output, prepare_output
 from jobs.schemas import (
     EVALUATION,
@@ -224,7 +225,8 @@ def _run_stages(
         stage_seconds=clock.seconds,
     )
     bad_factors = int((~np.isfinite(trained.model.item_factors)).sum())
-    return Candidate(staged, manifest, written, shown, bad_factors)
+    run_items = RunItems(labelled, trained.model.item_embeddings)
+    return Candidate(staged, manifest, written, shown, run_items, bad_factors)
 
 
 def _keep_refused(staged: StagedRun, account: RowAccount) -> None:

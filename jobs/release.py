@@ -17,8 +17,11 @@ from jobs.gate import (
 )
 from jobs.metastore import move_table
 from jobs.publish import Run, StagedRun, switch_current
-from jobs.runs import RunRecord, read_current, remove_old_runs
-from jobs.schemas import RECOMMENDATIONS
+from jobs.report import REPORT, make_report
+from jobs.report_counts import count_lists
+from jobs.report_data import ReportData, RunItems, assemble_report, list_earlier, score_range
+from jobs.runs import RunRecord, list_runs, read_current, remove_old_runs
+from jobs.schemas import EXCLUDED, RECOMMENDATIONS
 from jobs.stages import StageClock
 from jobs.storage import Storage
 from jobs.summary import UserList
@@ -45,6 +48,7 @@ class Candidate:
     lists: DataFrame
     """The staged recommendations."""
     shown: list[UserList]
+    items: RunItems
     bad_factors: int
     """Numbers among the item factors that are not finite."""
 
@@ -87,7 +91,14 @@ def release_run(
             "compared_with": None if before is None else before.run_id,
             "checks": [asdict(check) for check in checks],
         },
+        "report": None,
     }
+    if config.publish.report:
+        with clock.stage("report"):
+            manifest["report"] = make_report(
+                lambda: _describe_run(spark, storage, candidate, manifest, before),
+                lambda page: candidate.staged.write_page(REPORT, page),
+            )
     with clock.stage("publish"):
         place = candidate.staged.keep(manifest)
         directory = f"{storage.root}/{place}"
@@ -118,6 +129,27 @@ def lead_readers(spark: SparkSession | None, config: Config, storage: Storage, r
 
 def _lists_of(run: Run) -> str:
     return f"{run.place}/{RECOMMENDATIONS.name}"
+
+
+def _describe_run(
+    spark: SparkSession,
+    storage: Storage,
+    candidate: Candidate,
+    manifest: dict[str, Any],
+    before: RunRecord | None,
+) -> ReportData:
+    """What the report of the candidate shows."""
+    lists_before = None
+    if before is not None and storage.exists(_lists_of(before.run)):
+        lists_before = spark.read.parquet(storage.uri(_lists_of(before.run)))
+    counts = count_lists(
+        candidate.lists,
+        lists_before,
+        spark.read.parquet(candidate.staged.table_uri(EXCLUDED)),
+        limits=score_range(manifest),
+    )
+    earlier = list_earlier(list_runs(storage), candidate.staged.run)
+    return assemble_report(manifest, candidate.items, counts, earlier)
 
 
 def _judge(

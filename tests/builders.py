@@ -19,10 +19,11 @@ STORAGES: dict[str, Callable[[SparkSession, Path], Storage]] = {
 
 
 def make_config(ratings: Path | str, output: Path | str = "unused", **sections: Any) -> Config:
-    """Settings for a test: what it does not say is the default."""
+    """Settings for a test: what it does not say is the default, but that nights make no report."""
     values: dict[str, Any] = {
         "input": {"ratings": str(ratings), **sections.pop("input", {})},
         "output": {"path": str(output)},
+        "publish": {"report": False, **sections.pop("publish", {})},
         **sections,
     }
     return Config.model_validate(values)

@@ -79,7 +79,7 @@ def sample_night(spark: "SparkSession", tmp_path_factory: pytest.TempPathFactory
         input={"items": str(data / "movies.csv")},
         clean={"min_item_ratings": 5},
         score={"k": 7},
-        publish={"factors": True},
+        publish={"factors": True, "report": True},
     )
     night = run_nightly(spark, config, date(2026, 11, 21))
     return SampleNight(data, output, night.manifest)
