@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.errors import AuditError
-from jobs.schemas import ITEM_ID, ITEM_INDEX, RANK, SCORE, SOURCE, USER_ID
+from jobs.schemas import ITEM_ID, ITEM_INDEX, RANK, SCORE, SOURCE, USER_ID, Table
 from jobs.user_rows import make_lists, whole_users
 from recsys_core.arrays import BoolArray, IdArray, Int32Array, Int64Array
 
@@ -165,6 +165,29 @@ def _summarize(written: DataFrame) -> tuple[float | None, float | None, str, dic
     if model is None:
         return None, None, content_hash, sources
     return float(model["lowest"]), float(model["highest"]), content_hash, sources
+
+
+def audit_columns(table: Table, written: DataFrame) -> None:
+    """Hold a staged table to its columns, in order, and their types: the contract of its readers.
+
+    Raises:
+        AuditError: names the table, what was written and what was promised.
+    """
+    found = [(field.name, field.dataType.simpleString()) for field in written.schema.fields]
+    promised = [(column.name, column.type or "bigint or string") for column in table.columns]
+    kept = len(found) == len(promised) and all(
+        name == expected and kind in wanted.split(" or ")
+        for (name, kind), (expected, wanted) in zip(found, promised, strict=True)
+    )
+    if not kept:
+        raise AuditError(
+            f"{table.name} has the columns {_list_columns(found)}, promised are "
+            f"{_list_columns(promised)}; nothing was published"
+        )
+
+
+def _list_columns(columns: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(f"{name} {kind}" for name, kind in columns)
 
 
 def audit_rows(name: str, written: DataFrame, expected: int) -> int:

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from benchmarks.als_training import measure_ndcg, read_movielens
 from core_examples import are_bit_equal, draw_ratings
 from model_cases import EASE, GROUPS, NO_RATINGS
 from scipy.sparse import csr_matrix, kron
@@ -17,10 +17,8 @@ from recsys_core.ease import EaseModel, train_ease
 from recsys_core.errors import DeviceError, TrainingError
 from recsys_core.factor_model import TrainedModel
 from recsys_core.item_space import find_item_space
-from recsys_core.metrics import measure_lists
 from recsys_core.nmf import train_nmf
 from recsys_core.splits import Split, hold_out_at_random
-from recsys_core.top_k import TopKScorer
 
 
 @pytest.fixture(autouse=True)
@@ -234,24 +232,9 @@ def test_ease_refuses_arrays_that_do_not_fit(name: str, broken: np.ndarray) -> N
         EaseModel.from_arrays(arrays)
 
 
-def read_popular(real_data: Path) -> csr_matrix:
-    """ml-latest-small without items of 20 ratings or fewer, float32 [610, 1235]."""
-    table = pd.read_csv(real_data / "ml-latest-small" / "ratings.csv")
-    table = table[table.groupby("movieId")["rating"].transform("size") > 20]
-    users, items = (pd.factorize(table[name], sort=True)[0] for name in ("userId", "movieId"))
-    return csr_matrix((table["rating"].to_numpy(np.float32), (users, items)))
-
-
-def measure_ndcg(item_factors: np.ndarray, users: np.ndarray, split: Split) -> float:
-    """NDCG@10 over all items."""
-    lists = TopKScorer(item_factors.astype(np.float32), 10).rank(users, split.known)
-    measures = measure_lists(lists, split.held_out, [10])
-    return next(measure.value for measure in measures if measure.metric == "ndcg")
-
-
 def measure_model(trained: TrainedModel, split: Split) -> float:
     model = trained.model
-    return measure_ndcg(model.item_factors, model.fold_in(split.known), split)
+    return measure_ndcg(model.fold_in(split.known), model.item_factors, split)
 
 
 PLAIN_NMF = [(10, 0.0, False), (15, 0.0, False), (20, 0.0, False), (15, 0.0, True)]
@@ -289,12 +272,15 @@ def measure_ease(split: Split, grid: list[float]) -> list[float]:
 def measure_full_ease(split: Split, grid: list[float]) -> list[float]:
     seen = mark_seen(split.known).toarray()
     weights = (compute_full_ease(split.train, regularization) for regularization in grid)
-    return [measure_ndcg(np.ascontiguousarray(each.T), seen, split) for each in weights]
+    return [
+        measure_ndcg(seen, np.ascontiguousarray(each.T, dtype=np.float32), split)
+        for each in weights
+    ]
 
 
 @pytest.mark.real
 def test_ease_of_a_low_rank_is_as_good_as_ease_and_better_than_nmf(real_data: Path) -> None:
-    ratings = read_popular(real_data)
+    ratings = read_movielens(real_data)
     splits = [hold_out_at_random(ratings, fraction=0.2, seed=seed) for seed in range(3)]
 
     def find_best(scores: list[list[float]]) -> float:
