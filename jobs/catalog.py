@@ -1,6 +1,8 @@
 """Everything a run knows of its items, in index order, for clusters and the saved model."""
 
 import pandas as pd
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from jobs.index import IndexedRatings
 from jobs.schemas import ITEM_ID
@@ -38,6 +40,14 @@ def make_catalog(
         indexed.items["mean_rating"].to_numpy(),
         excluded,
     )
+
+
+def add_titles(lists: DataFrame, catalog: ItemCatalog) -> DataFrame:
+    """``lists`` with the column ``title``, null where an item has none; its rows stay in place."""
+    id_type = lists.schema[ITEM_ID].dataType.simpleString()
+    titles = pd.DataFrame({ITEM_ID: catalog.item_ids, "title": catalog.titles})
+    known = lists.sparkSession.createDataFrame(titles, f"{ITEM_ID} {id_type}, title string")
+    return lists.join(F.broadcast(known), ITEM_ID, how="left")
 
 
 def _to_texts(values: pd.Series) -> list[str | None]:

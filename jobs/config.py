@@ -7,9 +7,16 @@ import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from jobs.errors import ConfigError
@@ -429,8 +436,27 @@ class ScoreConfig(Section):
     )
 
 
+CHOOSE: Final = "choose"
+
+
+def _check_n_clusters(value: Any) -> Any:
+    # In place of pydantic's own check of a union, whose message is about each of its parts.
+    if value == CHOOSE or (type(value) is int and value >= 1):
+        return value
+    raise ValueError(f"must be a whole number of at least 1, or '{CHOOSE}'")
+
+
 class ClusterConfig(Section):
-    n_clusters: int = Field(10, ge=1, description="Number of item clusters.")
+    n_clusters: Annotated[int | Literal["choose"], PlainValidator(_check_n_clusters)] = Field(
+        10,
+        description="Number of item clusters; 'choose' takes the one of cluster.choose_from with "
+        "the best silhouette.",
+    )
+    choose_from: Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1)] = Field(
+        [4, 6, 8, 10, 12, 15, 20],
+        description="Numbers of clusters that 'choose' tries; those not below the number of items "
+        "are passed over.",
+    )
     seed: int = Field(42, ge=0, le=2**32 - 1, description="Seed of KMeans.")
 
 
@@ -443,6 +469,9 @@ class PublishConfig(Section):
     )
     factors: bool = Field(
         False, description="Write the tables 'user_factors' and 'item_factors' too."
+    )
+    titles: bool = Field(
+        False, description="Add the column 'title' to 'recommendations', beside the item's id."
     )
     report: bool = Field(
         True, description="Make 'report.html', a page on the run; without it no page is made."

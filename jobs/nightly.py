@@ -13,13 +13,15 @@ from pyspark.sql import SparkSession
 
 from jobs.account import RowAccount, account_rows
 from jobs.audit import audit_excluded, audit_recommendations, audit_rows
-from jobs.catalog import make_catalog
+from jobs.catalog import add_titles, make_catalog
 from jobs.clean import CleanRatings, clean_ratings, require_few_refused
 from jobs.cluster import (
+    EarlierClusters,
     describe_clusters,
     label_items,
     list_item_factors,
     list_similar_items,
+    read_earlier_clusters,
 )
 from jobs.config import Config, PublishConfig
 from jobs.errors import GateError, JobError, LockedError
@@ -34,7 +36,7 @@ from jobs.publish import Run, StagedRun
 from jobs.read import read_items, read_ratings
 from jobs.release import Candidate, Choices, PublishedRun, release_run
 from jobs.report_data import RunItems
-from jobs.runs import hold_output, prepare_output
+from jobs.runs import find_current, hold_output, prepare_output
 from jobs.schemas import (
     EVALUATION,
     EXCLUDED,
@@ -43,6 +45,7 @@ from jobs.schemas import (
     ITEM_ID,
     RECOMMENDATIONS,
     SIMILAR_ITEMS,
+    TITLED_RECOMMENDATIONS,
     USER_FACTORS,
     Table,
     id_type_name,
@@ -84,7 +87,7 @@ def run_nightly(
             check_table(spark, config.publish.table)
         staged = StagedRun(storage, run)
         try:
-            candidate = _run_stages(spark, config, staged, environment)
+            candidate = _run_stages(spark, config, storage, staged, environment)
             published = release_run(spark, config, storage, candidate, choices)
         finally:
             staged.discard()  # what was kept has left the staging directory by then
@@ -132,7 +135,11 @@ def _reported(storage: Storage, run: Run) -> Iterator[RunStatus]:
 
 
 def _run_stages(
-    spark: SparkSession, config: Config, staged: StagedRun, environment: dict[str, Any]
+    spark: SparkSession,
+    config: Config,
+    storage: Storage,
+    staged: StagedRun,
+    environment: dict[str, Any],
 ) -> Candidate:
     clock = StageClock()
     with clock.stage("read"):
@@ -173,14 +180,18 @@ def _run_stages(
         if left_out is not None:
             popular = list_popular(left_out, catalog.rating_count, catalog.item_ids, config.score.k)
             lists = lists.unionAll(popular)
-        staged.write_table(RECOMMENDATIONS, lists)
+        if config.publish.titles:
+            staged.write_table(TITLED_RECOMMENDATIONS, add_titles(lists, catalog))
+        else:
+            staged.write_table(RECOMMENDATIONS, lists)
         if config.publish.factors:
             factors = fold_in_users(indexed.frame, trained.model, catalog.item_ids)
             staged.write_table(USER_FACTORS, factors)
     with clock.stage("cluster"):
-        labelled = label_items(trained.model, catalog, config.cluster)
+        earlier = _read_current_clusters(spark, storage)
+        labelled = label_items(trained.model, catalog, config.cluster, earlier)
         clusters = describe_clusters(labelled, config.cluster)
-        item_tables = _list_item_tables(config.publish, labelled, trained.model, catalog)
+        item_tables = _list_item_tables(config.publish, labelled.rows, trained.model, catalog)
         for table, rows in item_tables.items():
             staged.write_local_table(spark, table, rows, item_id_type)
     with clock.stage("audit"):
@@ -225,7 +236,7 @@ def _run_stages(
         stage_seconds=clock.seconds,
     )
     bad_factors = int((~np.isfinite(trained.model.item_factors)).sum())
-    run_items = RunItems(labelled, trained.model.item_embeddings)
+    run_items = RunItems(labelled.rows, trained.model.item_embeddings)
     return Candidate(staged, manifest, written, shown, run_items, bad_factors)
 
 
@@ -248,6 +259,15 @@ def _keep_excluded(staged: StagedRun, clean: CleanRatings) -> None:
             step.rule,
         )
     staged.write_table(EXCLUDED, clean.excluded.coalesce(1))
+
+
+def _read_current_clusters(spark: SparkSession, storage: Storage) -> EarlierClusters | None:
+    """The labels that readers know, whatever the date of their run: a backfill keeps them too."""
+    current = find_current(storage)
+    if current is None:
+        return None
+    uri = storage.uri(f"{current.place}/{ITEM_CLUSTERS.name}")
+    return read_earlier_clusters(spark, uri, current.run_id)
 
 
 def _list_item_tables(

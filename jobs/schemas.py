@@ -74,6 +74,16 @@ RECOMMENDATIONS = Table(
     ),
 )
 
+TITLED_RECOMMENDATIONS = Table(
+    RECOMMENDATIONS.name,
+    RECOMMENDATIONS.key,
+    (
+        *RECOMMENDATIONS.columns,
+        TableColumn("title", "string", "Title; null where the items file has none."),
+    ),
+)
+"""The same table where ``publish.titles`` is set."""
+
 ITEM_CLUSTERS = Table(
     "item_clusters",
     ("item_id",),
@@ -81,7 +91,8 @@ ITEM_CLUSTERS = Table(
         TableColumn("item_id", None, "Item id, as in the input."),
         TableColumn("title", "string", "Title; null where the items file has none."),
         TableColumn("genres", "string", "Genres separated by '|'; null where there are none."),
-        TableColumn("cluster", "int", "Cluster label, from 0."),
+        TableColumn("cluster", "int", "Cluster label, at least 0; kept from run to run."),
+        TableColumn("cluster_name", "string", "Its leading genres, and its most rated title."),
         TableColumn("distance", "double", "Euclidean distance to the cluster's centroid."),
         TableColumn("rating_count", "bigint", "Ratings of the item after cleaning."),
         TableColumn("mean_rating", "double", "Mean of those ratings, in rating units."),
