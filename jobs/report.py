@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
+from pkgutil import get_data
 from typing import Any
 
 from jobs.printing import printable
@@ -51,21 +52,17 @@ def make_report(build: Callable[[], ReportData], keep: Callable[[bytes], None]) 
 def render_report(data: ReportData) -> bytes:
     """The page. Titles and ids are untrusted, and stay text wherever they stand in it."""
     # Not at the top: where one of these is missing or broken, the night goes on without a page.
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
     from jobs.report_charts import draw_charts, list_series
 
     templates = Environment(
-        loader=PackageLoader("jobs"), autoescape=True, undefined=StrictUndefined
+        loader=FunctionLoader(_read_template), autoescape=True, undefined=StrictUndefined
     )
     templates.filters |= _FILTERS
     templates.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    assert templates.loader is not None
-    style, script = (
-        templates.loader.get_source(templates, name)[0] for name in ("report.css", "report.js")
-    )
-    library = _load_library()
+    script, library = _read_template("report.js"), _load_library()
     page = templates.get_template("report.html.jinja").render(
         data=data,
         manifest=data.manifest,
@@ -75,13 +72,21 @@ def render_report(data: ReportData) -> bytes:
             "users": [[user.user, user.source, user.items] for user in data.sampled_users],
             "titles": data.sampled_items,
         },
-        style=Markup(style),
+        style=Markup(_read_template("report.css")),
         library=Markup(library),
         script=Markup(script),
         policy=_write_policy(library, script),
         **_describe(data),
     )
     return page.encode("utf-8", "replace")
+
+
+def _read_template(name: str) -> str:
+    """A file beside this one, which may be in a zip."""
+    data = get_data(__name__, f"templates/{name}")
+    if data is None:
+        raise FileNotFoundError(f"templates/{name}")
+    return data.decode()
 
 
 @cache
@@ -132,6 +137,7 @@ _FILTERS: dict[str, Callable[[Any], str]] = {
     "count": lambda value: f"{value:,}",
     "figure": _format_figure,
     "percent": _format_percent,
+    "users": lambda value: "1 user" if value == 1 else f"{value:,} users",
     "whole_percent": lambda value: f"{100 * value:.0f}%",
     "signed": lambda value: f"{value:+,}",
 }
@@ -187,8 +193,9 @@ def _make_tiles(data: ReportData) -> list[tuple[str, str, str]]:
 
 
 def _describe_gate(gate: Mapping[str, Any]) -> str:
-    failed = sum(not check["passed"] for check in gate.get("checks", ()))
-    kept = "Every bound is kept." if not failed else f"{failed} of the bounds are not kept."
+    checks = gate.get("checks", ())
+    failed = sum(not check["passed"] for check in checks)
+    kept = f"Not kept: {failed} of {len(checks)} bounds." if failed else "Every bound is kept."
     before = gate.get("compared_with")
     compared = f" Compared with run {before}." if before else " There was no run to compare with."
     return kept + (" Published by --force." if gate.get("forced") else "") + compared

@@ -145,7 +145,7 @@ def _draw_series(history: Sequence[RunPoint], name: str) -> Spec:
             "started:T",
             title=None,
             scale=alt.Scale(type="utc"),
-            axis=alt.Axis(format="%d %b", tickCount=4, labelOverlap=True),
+            axis=alt.Axis(tickCount=4, labelOverlap=True),
         ),
         y=alt.Y(
             "value:Q",

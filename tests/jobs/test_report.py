@@ -219,7 +219,8 @@ def make_counts(**parts: Any) -> ListCounts:
 
 
 def test_the_numbers_by_hand() -> None:
-    data = assemble_report(make_manifest(), make_items(), make_counts(), [])
+    items = make_items(title=["half of a pair: \ud800", "title 1", "title 2", "title 3"])
+    data = assemble_report(make_manifest(), items, make_counts(), [])
     assert [(one.shortest, one.users) for one in data.lengths] == [(0, 1), (1, 0), (2, 1), (3, 1)]
     drawn = [(one.low, one.first, one.other) for one in data.scores if one.first or one.other]
     assert drawn == [
@@ -270,8 +271,11 @@ def test_what_changed_since_the_run_before() -> None:
         ("77", -1),
     ]
     text = " ".join(PageParts(render_report(data)).text.split())
-    assert "1 users gained a list, 4 lost theirs, 1 have one in both. On average 25.0% of" in text
-    assert "1 of the bounds are not kept. Published by --force." in text
+    assert (
+        "1 user gained a list, 4 users lost theirs, 1 user had one both times. On average 25.0% of "
+        "a list was in the list before it."
+    ) in text
+    assert "Not kept: 1 of 1 bounds. Published by --force." in text
     assert "published by force" in text
 
 
@@ -505,11 +509,10 @@ def test_a_damaged_run_is_one_line(tmp_path: Path) -> None:
 
 
 READ_TEMPLATE = """
-import jobs.report, jinja2
+import jobs.report
 assert ".zip/" in jobs.report.__file__, jobs.report.__file__
-loader = jinja2.PackageLoader("jobs")
 for name in ("report.html.jinja", "report.css", "report.js"):
-    assert loader.get_source(jinja2.Environment(), name)[0]
+    assert jobs.report._read_template(name)
 """
 
 

@@ -1,0 +1,164 @@
+"""The report in a real browser: it draws, hovers and searches, asks for nothing, runs no title."""
+
+import base64
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nights import SampleNight
+from report_pages import HOSTILE, HOSTILE_TEXTS, with_hostile_texts
+
+from jobs.report import render_report
+from jobs.report_files import find_run, read_report
+from jobs.storage import LocalStorage
+
+SECONDS = 30
+PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium; skips, and says so, where there is none."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if program is None or driver is None:
+        pytest.skip("no Chromium: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    # No sandbox: root, as in CI, has none. Not /dev/shm, which is small in containers.
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    try:
+        found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    except webdriver.common.exceptions.WebDriverException as error:
+        pytest.skip(f"{program} does not start here: {str(error.msg).partition(chr(10))[0]}")
+    yield found
+    found.quit()
+
+
+@pytest.fixture(scope="module")
+def page(sample_night: SampleNight, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample night's report with titles and ids that mean harm."""
+    storage = LocalStorage(sample_night.output)
+    data = with_hostile_texts(read_report(storage, find_run(storage, None)))
+    # One title that can be searched for, and is found in one list alone.
+    rare = replace(data.sampled_users[7], items=[len(data.sampled_items)])
+    users = [*data.sampled_users[:7], rare, *data.sampled_users[8:]]
+    items = [*data.sampled_items, f"The Only One {HOSTILE}"]
+    file = tmp_path_factory.mktemp("page") / "report.html"
+    file.write_bytes(render_report(replace(data, sampled_users=users, sampled_items=items)))
+    return file
+
+
+@pytest.fixture
+def opened(browser: Any, page: Path) -> Any:
+    """The browser with the page drawn."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    for log in ("browser", "performance"):
+        browser.get_log(log)  # which forgets what it tells
+    browser.get(page.as_uri())
+    WebDriverWait(browser, SECONDS).until(
+        lambda found: found.execute_script("return 'drawn' in document.documentElement.dataset")
+    )
+    return browser
+
+
+def find(browser: Any, selector: str) -> list[Any]:
+    return list(browser.find_elements("css selector", selector))
+
+
+def list_requests(browser: Any) -> list[str]:
+    """The addresses that were asked for since the page was opened."""
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    return [
+        message["params"]["request"]["url"]
+        for message in messages
+        if message["method"] == "Network.requestWillBeSent"
+    ]
+
+
+def test_it_draws_every_chart_and_asks_for_nothing(opened: Any, page: Path) -> None:
+    places = find(opened, "[data-chart]")
+    assert len(places) >= 6
+    assert len(find(opened, "[data-chart] svg")) == len(places)
+    assert len(find(opened, "[data-chart=map] .mark-symbol.role-mark path")) == 90
+    assert opened.get_log("browser") == []
+    asked = list_requests(opened)
+    assert page.as_uri() in asked
+    assert [url for url in asked if url != page.as_uri() and not url.startswith("data:")] == []
+
+
+def test_pointing_at_an_item_shows_its_title_as_text(opened: Any) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    points = find(opened, "[data-chart=map] .mark-symbol.role-mark path")
+    opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", points[0])
+    ActionChains(opened).move_to_element(points[0]).perform()
+    WebDriverWait(opened, SECONDS).until(lambda found: find(found, "#vg-tooltip-element.visible"))
+    tooltip = find(opened, "#vg-tooltip-element")[0]
+    assert "cluster" in tooltip.text
+    shown = [" ".join(text.split()) for text in HOSTILE_TEXTS]
+    assert any(text in " ".join(tooltip.text.split()) for text in shown)
+    assert find(opened, "#vg-tooltip-element script, #vg-tooltip-element img") == []
+
+
+def test_the_search_finds_users_and_titles(opened: Any) -> None:
+    search = find(opened, "#search")[0]
+    assert len(find(opened, "#results article")) == 3  # something to see before the first search
+    search.send_keys("the only one")
+    assert find(opened, "#found")[0].text == "1 list"
+    assert find(opened, "#results li")[0].text == f"The Only One {HOSTILE}"
+    assert find(opened, "#results mark")[0].text == "The Only One"
+    search.clear()
+    search.send_keys("12")
+    headings = [heading.text for heading in find(opened, "#results h3")]
+    assert headings
+    assert all(heading.startswith("User 12") for heading in headings)
+    search.clear()
+    search.send_keys("nobody has this")
+    assert find(opened, "#found")[0].text == "0 lists"
+    assert find(opened, "#results article") == []
+
+
+def test_no_title_becomes_markup(opened: Any) -> None:
+    search = find(opened, "#search")[0]
+    search.send_keys("<")
+    assert len(find(opened, "#results article")) > 0
+    assert len(find(opened, "script")) == 4
+    assert find(opened, "body img") == []
+    assert opened.title.startswith("Nightly report of ")
+    assert (
+        opened.execute_script("return document.querySelector('#clusters li').innerText") == HOSTILE
+    )
+    assert opened.get_log("browser") == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_phone_and_prints(opened: Any, scheme: str, tmp_path: Path) -> None:
+    emulate = opened.execute_cdp_cmd
+    preference = {"name": "prefers-color-scheme", "value": scheme}
+    emulate("Emulation.setEmulatedMedia", {"features": [preference]})
+    emulate("Emulation.setDeviceMetricsOverride", PHONE)
+    try:
+        opened.refresh()
+        width = opened.execute_script("return document.documentElement.scrollWidth")
+        assert width <= PHONE["width"]
+        paper = opened.execute_script("return getComputedStyle(document.body).backgroundColor")
+        levels = [int(level) for level in paper.strip("rgb()").split(",")]
+        assert (sum(levels) > 600) == (scheme == "light")
+        picture = tmp_path / f"{scheme}.png"
+        assert opened.save_screenshot(str(picture))
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        printed = base64.b64decode(emulate("Page.printToPDF", {})["data"])
+        assert printed.startswith(b"%PDF")
+    finally:
+        emulate("Emulation.clearDeviceMetricsOverride", {})
+        emulate("Emulation.setEmulatedMedia", {"features": []})
