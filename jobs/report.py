@@ -155,6 +155,7 @@ def _describe(data: ReportData) -> dict[str, Any]:
         "kinds": _KINDS,
         "evaluation_line": _describe_evaluation(evaluation) if evaluation else "",
         "metric_tables": _list_metrics(evaluation) if evaluation else {},
+        "cluster_lines": _describe_clusters(manifest.get("clusters") or {}),
         "training_line": _describe_training(manifest["training"]),
         "max_ranks": MAX_SAMPLED_RANKS,
         "example": data.sampled_users[0].user if data.sampled_users else "1",
@@ -226,6 +227,24 @@ def _list_metrics(evaluation: Mapping[str, Any]) -> dict[str, list[MetricRow]]:
         )
         tables["main" if is_main else "other"].append(row)
     return tables
+
+
+def _describe_clusters(clusters: Mapping[str, Any]) -> list[str]:
+    """How lasting the clusters are, and how far they are genres, as far as that was measured."""
+    lines = []
+    stability = clusters.get("stability") or {}
+    if stability.get("adjusted_rand_index") is not None:
+        lines.append(
+            f"Numbered as in run {stability['compared_with']}: {stability['moved_items']:,} of "
+            f"{stability['shared_items']:,} items are in another cluster than there (adjusted Rand "
+            f"index {stability['adjusted_rand_index']:.3f}; 1 is the same clusters, 0 chance)."
+        )
+    if clusters.get("adjusted_mutual_information") is not None:
+        lines.append(
+            f"In common with genres: {clusters['adjusted_mutual_information']:.3f} (adjusted "
+            "mutual information; 1 is the same partition, 0 chance)."
+        )
+    return lines
 
 
 def _describe_training(training: Mapping[str, Any]) -> str:

@@ -130,6 +130,10 @@ class Coverage:
     recommended: int
     gini: float
     """0: every item is in equally many lists; 1: one item has all places."""
+    first_ten: float
+    """Share of the places that the ten most recommended items have."""
+    first_tenth: float
+    """Share of the places that the most recommended tenth of the items has."""
     curve: list[tuple[float, float]]
     """Share of the catalogue, the most recommended first, and the share of places it has."""
     top: list[RankedItem]
@@ -403,7 +407,13 @@ def _measure_coverage(table: pd.DataFrame, n_lists: int) -> Coverage:
     curve = [(0.0, 0.0), *((float(shares[at]), float(places[at])) for at in corners)]
     top = table.sort_values(["lists", "item_id"], ascending=[False, True]).head(_TOP_ITEMS)
     return Coverage(
-        len(table), int((lists > 0).sum()), _measure_gini(lists), curve, _rank_items(top, n_lists)
+        items=len(table),
+        recommended=int((lists > 0).sum()),
+        gini=_measure_gini(lists),
+        first_ten=float(places[:10][-1]),
+        first_tenth=float(places[: -(-len(lists) // 10)][-1]),
+        curve=curve,
+        top=_rank_items(top, n_lists),
     )
 
 

@@ -230,6 +230,7 @@ def test_the_numbers_by_hand() -> None:
     ]
     coverage = data.coverage
     assert (coverage.items, coverage.recommended) == (4, 3)
+    assert (coverage.first_ten, coverage.first_tenth) == (1.0, 0.4)
     assert coverage.curve == [(0, 0), (0.25, 0.4), (0.5, 0.8), (0.75, 1.0), (1.0, 1.0)]
     # Twice the area between the curve and the diagonal.
     heights = [
@@ -262,7 +263,14 @@ def test_what_changed_since_the_run_before() -> None:
         "compared_with": "earlier",
     }
     counts = make_counts(users=UserCounts(now=2, before=5, both=1))
-    data = assemble_report(make_manifest(gate=gate), make_items(), counts, [])
+    stability = {
+        "compared_with": "earlier",
+        "shared_items": 4,
+        "moved_items": 1,
+        "adjusted_rand_index": 0.5,
+    }
+    manifest = make_manifest(gate=gate, clusters={"stability": stability})
+    data = assemble_report(manifest, make_items(), counts, [])
     assert data.changes is not None
     assert [(item.name, item.change) for item in data.changes.risen] == [("title 1", 2)]
     # An item that has left the catalogue stands as its id.
@@ -277,6 +285,14 @@ def test_what_changed_since_the_run_before() -> None:
     ) in text
     assert "Not kept: 1 of 1 bounds. Published by --force." in text
     assert "published by force" in text
+    assert "Numbered as in run earlier: 1 of 4 items are in another cluster than there" in text
+    assert "In common with genres" not in text  # which this run has not measured
+
+
+def test_a_rejected_run_says_so_in_its_report() -> None:
+    rejected = make_manifest(state="rejected")
+    page = render_report(assemble_report(rejected, make_items(), make_counts(), []))
+    assert b'<span class="badge bad">rejected</span>' in page
 
 
 def test_figures_over_the_kept_runs() -> None:
