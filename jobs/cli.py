@@ -355,6 +355,38 @@ def _opened_output(config: "Config") -> "Iterator[tuple[Storage, SparkSession | 
 
 
 @main.command()
+@click.option("--user", help="Id of a user.")
+@click.option("--item", help="Title or id of an item.")
+@click.option(
+    "--run",
+    "directory",
+    type=click.Path(path_type=Path),
+    help="A run's directory, as OUT/current.  [default: the current run of output.path]",
+)
+@_config_options
+@_exits_with_one_line
+def show(
+    user: str | None,
+    item: str | None,
+    directory: Path | None,
+    config_file: Path,
+    overrides: tuple[str, ...],
+) -> None:
+    """Tell what a published run says of a user or an item. Without Spark."""
+    from jobs.show import describe_item, describe_user, open_current, open_run
+
+    if (user is None) == (item is None):
+        raise ConfigError("show takes either --user or --item")
+    if directory is not None:
+        run = open_run(directory)
+    else:
+        run = open_current(_load(config_file, overrides).output.path)
+    lines = describe_item(run, item) if item is not None else describe_user(run, str(user))
+    for line in [*lines]:  # nothing is printed of a run that does not know them
+        click.echo(line)
+
+
+@main.command()
 @_config_options
 @_exits_with_one_line
 def config(config_file: Path, overrides: tuple[str, ...]) -> None:
@@ -406,6 +438,22 @@ def sample(users: int, items: int, ratings: int, seed: int, output: Path) -> Non
     except OSError as error:
         raise JobError(f"--output {output}: cannot be written: {error.strerror}") from None
     click.echo(f"wrote {output}/ratings.csv and {output}/movies.csv")
+
+
+@main.command()
+@click.argument("data_set", type=click.Choice(["movielens-small", "movielens-25m", "goodbooks"]))
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The directory it becomes.  [default: ml-latest-small, ml-25m or goodbooks-10k]",
+)
+@_exits_with_one_line
+def fetch(data_set: str, output: Path | None) -> None:
+    """Download public ratings from their publisher, and say how to run with them."""
+    from jobs.fetch import DATA_SETS, fetch_data_set
+
+    wanted = DATA_SETS[data_set]
+    fetch_data_set(wanted, output or Path(wanted.directory))
 
 
 _model_option = click.option(

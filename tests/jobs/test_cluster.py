@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from nights import SampleNight
 from pyspark.sql import SparkSession
 from pyspark.sql.types import LongType, StringType
 
+from jobs.catalog import add_titles
 from jobs.cluster import EarlierClusters, describe_clusters, label_items, read_earlier_clusters
 from jobs.config import ClusterConfig
 from jobs.errors import InputError
@@ -208,3 +210,18 @@ def test_lists_carry_titles_where_asked_for(
     assert next_night.manifest["state"] == "published"
     plain = pd.read_parquet(sample_night.output / "current" / "recommendations")
     assert "title" not in plain
+
+
+@pytest.mark.parametrize("id_type", ["bigint", "int", "string"])
+@pytest.mark.parametrize("titles", [["a", None], [None, None]], ids=["some", "none"])
+def test_an_item_without_a_title_has_null_beside_it(
+    spark: SparkSession, id_type: str, titles: list[str | None]
+) -> None:
+    ids = ["10", "11"] if id_type == "string" else [10, 11]
+    catalog = replace(make_catalog(ids), titles=titles)
+    rows = [(1, ids[1]), (2, ids[0]), (3, ids[1])]
+    lists = spark.createDataFrame(rows, f"user_id bigint, item_id {id_type}")
+    titled = add_titles(lists, catalog)
+    assert titled.schema["item_id"].dataType.simpleString() == id_type
+    found = [(row["item_id"], row["title"]) for row in titled.collect()]
+    assert found == [(item, titles[ids.index(item)]) for _, item in rows]
