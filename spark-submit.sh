@@ -7,6 +7,8 @@
 #   evaluate  measures models on ratings held out of training; --model NAME --output DIR
 #   tune      searches settings; --trials N --output DIR
 #   runs      lists the runs of an output; rollback RUN_ID makes an earlier one current again
+#   show      what a published run says of a user or an item; --user ID, --item TITLE
+#   fetch     downloads public ratings: movielens-small, movielens-25m, goodbooks
 #   report    makes the page of a published run anew; --run RUN_ID --output FILE
 #   warmup    builds an archive of Spark's classes, once: later runs start faster; --force --runs N
 #   test      the test suite; arguments go to pytest

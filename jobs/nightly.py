@@ -12,7 +12,7 @@ import pandas as pd
 from pyspark.sql import SparkSession
 
 from jobs.account import RowAccount, account_rows
-from jobs.audit import audit_excluded, audit_recommendations, audit_rows
+from jobs.audit import audit_columns, audit_excluded, audit_recommendations, audit_rows
 from jobs.catalog import add_titles, make_catalog
 from jobs.clean import CleanRatings, clean_ratings, require_few_refused
 from jobs.cluster import (
@@ -212,8 +212,11 @@ def _run_stages(
             n_rows[EVALUATION] = len(report.to_table())
         if config.publish.factors:
             n_rows[USER_FACTORS] = clean.funnel[-1].users
+        audit_columns(TITLED_RECOMMENDATIONS if config.publish.titles else RECOMMENDATIONS, written)
         for table, expected in n_rows.items():
-            audit_rows(table.name, spark.read.parquet(staged.table_uri(table)), expected)
+            rows = spark.read.parquet(staged.table_uri(table))
+            audit_columns(table, rows)
+            audit_rows(table.name, rows, expected)
         shown = pick_lists(written, catalog)
         training = describe_training(config, train, trained, staged.run, source, ratings.matrix)
         model_sha256 = staged.write_model(SavedModel(trained.model, catalog, training))
