@@ -214,9 +214,9 @@ def _run_stages(
             n_rows[USER_FACTORS] = clean.funnel[-1].users
         audit_columns(TITLED_RECOMMENDATIONS if config.publish.titles else RECOMMENDATIONS, written)
         for table, expected in n_rows.items():
-            rows = spark.read.parquet(staged.table_uri(table))
-            audit_columns(table, rows)
-            audit_rows(table.name, rows, expected)
+            staged_table = spark.read.parquet(staged.table_uri(table))
+            audit_columns(table, staged_table)
+            audit_rows(table.name, staged_table, expected)
         shown = pick_lists(written, catalog)
         training = describe_training(config, train, trained, staged.run, source, ratings.matrix)
         model_sha256 = staged.write_model(SavedModel(trained.model, catalog, training))
