@@ -56,7 +56,7 @@ def test_without_arguments_it_publishes_the_sample(tmp_path: Path) -> None:
         "SELECT * FROM",
     ):
         assert expected in done.stdout
-    assert "cluster 0 (" in done.stdout
+    assert "INFO cluster 0" in done.stdout
     assert "Traceback" not in done.stdout
     # Spark's own log is quiet here, not lost.
     assert "SparkContext" not in done.stdout + done.stderr
