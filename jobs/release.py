@@ -79,7 +79,8 @@ def release_run(
     leads = choices.promote or current is None or run.run_date >= current.run.run_date
     before = current if leads else None
     with clock.stage("gate"):
-        checks = _judge(spark, config, storage, candidate, before)
+        lists_before = None if before is None else _read_lists(spark, storage, before.run)
+        checks = _judge(config, candidate, before, lists_before)
     failures = describe_failures(checks)
     rejected = bool(failures) and not choices.force
     manifest = {
@@ -96,7 +97,7 @@ def release_run(
     if config.publish.report:
         with clock.stage("report"):
             manifest["report"] = make_report(
-                lambda: _describe_run(spark, storage, candidate, manifest, before),
+                lambda: _describe_run(spark, storage, candidate, manifest, lists_before),
                 lambda page: candidate.staged.write_page(REPORT, page),
             )
     with clock.stage("publish"):
@@ -131,17 +132,23 @@ def _lists_of(run: Run) -> str:
     return f"{run.place}/{RECOMMENDATIONS.name}"
 
 
+def _read_lists(spark: SparkSession, storage: Storage, run: Run) -> DataFrame | None:
+    """The recommendations of an earlier run; None, and a warning, where they are gone."""
+    place = _lists_of(run)
+    if not storage.exists(place):
+        logger.warning("%s is gone: lists are not compared with it", place)
+        return None
+    return spark.read.parquet(storage.uri(place))
+
+
 def _describe_run(
     spark: SparkSession,
     storage: Storage,
     candidate: Candidate,
     manifest: dict[str, Any],
-    before: RunRecord | None,
+    lists_before: DataFrame | None,
 ) -> ReportData:
     """What the report of the candidate shows."""
-    lists_before = None
-    if before is not None and storage.exists(_lists_of(before.run)):
-        lists_before = spark.read.parquet(storage.uri(_lists_of(before.run)))
     counts = count_lists(
         candidate.lists,
         lists_before,
@@ -153,21 +160,13 @@ def _describe_run(
 
 
 def _judge(
-    spark: SparkSession,
     config: Config,
-    storage: Storage,
     candidate: Candidate,
     before: RunRecord | None,
+    lists_before: DataFrame | None,
 ) -> list[GateCheck]:
     """Every bound of the gate; those that compare only where there is a run before."""
-    overlap = None
-    if before is not None:
-        place = _lists_of(before.run)
-        if storage.exists(place):
-            lists = spark.read.parquet(storage.uri(place))
-            overlap = measure_overlap(candidate.lists, lists)
-        else:
-            logger.warning("%s is gone: lists are not compared with it", place)
+    overlap = None if lists_before is None else measure_overlap(candidate.lists, lists_before)
     return check_bounds(
         candidate.manifest,
         config.gate,
