@@ -167,10 +167,11 @@ def _run_stages(
             indexed.frame, len(catalog), max_users=config.train.max_users, seed=config.train.seed
         )
     train, report = config.train, None
+    small_tables: dict[Table, pd.DataFrame] = {}  # whose rows are on the driver
     if config.evaluates:
         with clock.stage("evaluate"):
             report = evaluate_candidates(ratings, train.models, train_model, config=config)
-            staged.write_local_table(spark, EVALUATION, report.to_table())
+            small_tables[EVALUATION] = report.to_table()
             train = choose_model(train, report)
     with clock.stage("train"):
         trained = train_model(ratings.matrix, train)
@@ -180,10 +181,10 @@ def _run_stages(
         if left_out is not None:
             popular = list_popular(left_out, catalog.rating_count, catalog.item_ids, config.score.k)
             lists = lists.unionAll(popular)
+        lists_table = RECOMMENDATIONS
         if config.publish.titles:
-            staged.write_table(TITLED_RECOMMENDATIONS, add_titles(lists, catalog))
-        else:
-            staged.write_table(RECOMMENDATIONS, lists)
+            lists_table, lists = TITLED_RECOMMENDATIONS, add_titles(lists, catalog)
+        staged.write_table(lists_table, lists)
         if config.publish.factors:
             factors = fold_in_users(indexed.frame, trained.model, catalog.item_ids)
             staged.write_table(USER_FACTORS, factors)
@@ -191,8 +192,8 @@ def _run_stages(
         earlier = _read_current_clusters(spark, storage)
         labelled = label_items(trained.model, catalog, config.cluster, earlier)
         clusters = describe_clusters(labelled, config.cluster)
-        item_tables = _list_item_tables(config.publish, labelled.rows, trained.model, catalog)
-        for table, rows in item_tables.items():
+        small_tables |= _list_item_tables(config.publish, labelled.rows, trained.model, catalog)
+        for table, rows in small_tables.items():
             staged.write_local_table(spark, table, rows, item_id_type)
     with clock.stage("audit"):
         written = spark.read.parquet(staged.table_uri(RECOMMENDATIONS))
@@ -207,16 +208,11 @@ def _run_stages(
         excluded = audit_excluded(
             spark.read.parquet(staged.table_uri(EXCLUDED)), (clean.funnel[0], clean.funnel[-1])
         )
-        n_rows = {table: len(rows) for table, rows in item_tables.items()}
-        if report is not None:
-            n_rows[EVALUATION] = len(report.to_table())
+        n_rows = {table: len(rows) for table, rows in small_tables.items()}
         if config.publish.factors:
             n_rows[USER_FACTORS] = clean.funnel[-1].users
-        audit_columns(TITLED_RECOMMENDATIONS if config.publish.titles else RECOMMENDATIONS, written)
-        for table, expected in n_rows.items():
-            staged_table = spark.read.parquet(staged.table_uri(table))
-            audit_columns(table, staged_table)
-            audit_rows(table.name, staged_table, expected)
+        audit_columns(lists_table, written)
+        _audit_tables(spark, staged, n_rows)
         shown = pick_lists(written, catalog)
         training = describe_training(config, train, trained, staged.run, source, ratings.matrix)
         model_sha256 = staged.write_model(SavedModel(trained.model, catalog, training))
@@ -241,6 +237,14 @@ def _run_stages(
     bad_factors = int((~np.isfinite(trained.model.item_factors)).sum())
     run_items = RunItems(labelled.rows, trained.model.item_embeddings)
     return Candidate(staged, manifest, written, shown, run_items, bad_factors)
+
+
+def _audit_tables(spark: SparkSession, staged: StagedRun, n_rows: dict[Table, int]) -> None:
+    """Hold staged tables to their columns and to so many rows."""
+    for table, expected in n_rows.items():
+        written = spark.read.parquet(staged.table_uri(table))
+        audit_columns(table, written)
+        audit_rows(table.name, written, expected)
 
 
 def _keep_refused(staged: StagedRun, account: RowAccount) -> None:
