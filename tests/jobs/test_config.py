@@ -1,10 +1,15 @@
 from pathlib import Path
+from typing import get_args
 
+import click
 import pytest
 
-from jobs.config import load_config
+from jobs.cli import evaluate
+from jobs.config import MODEL_SECTIONS, ModelName, load_config
 from jobs.config_listing import list_settings
 from jobs.errors import ConfigError
+from jobs.plan import _TRAINING_BYTES
+from recsys_core.registry import MODELS
 
 CONF = Path(__file__).parents[2] / "conf"
 SETTINGS = sorted(file for file in CONF.glob("*.toml") if file.name != "personas.toml")
@@ -103,3 +108,10 @@ def test_every_setting_is_described(minimal: Path) -> None:
     settings = [position for position, line in enumerate(lines) if " = " in line and line[0] != "#"]
     assert len(settings) > 25
     assert all(lines[position - 1].startswith("# ") for position in settings)
+
+
+def test_every_list_of_models_is_the_registrys() -> None:
+    choice = next(option for option in evaluate.params if option.name == "models").type
+    assert isinstance(choice, click.Choice)
+    assert set(MODELS) == set(MODEL_SECTIONS) == set(get_args(ModelName)) == set(choice.choices)
+    assert set(_TRAINING_BYTES) == set(MODELS)
