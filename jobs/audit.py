@@ -1,6 +1,6 @@
 """Read a staged run back and hold it to what it promises, before anyone else can read it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Protocol
@@ -15,9 +15,10 @@ from jobs.errors import AuditError
 from jobs.schemas import ITEM_ID, ITEM_INDEX, RANK, SCORE, SOURCE, USER_ID, Table
 from jobs.user_rows import make_lists, whole_users
 from recsys_core.arrays import BoolArray, IdArray, Int32Array, Int64Array
+from recsys_core.rules import ItemGroups, ListRules
 
-_COUNTS = ("rows", "bad_scores", "unknown", "gaps", "repeats", "rising")
-"""Of a list; the last three are 0 or 1."""
+_COUNTS = ("rows", "bad_scores", "unknown", "forbidden", "gaps", "repeats", "rising", "over_cap")
+"""Of a list; the last four are 0 or 1."""
 
 
 class FunnelCounts(Protocol):
@@ -40,9 +41,9 @@ class RecommendationsAudit:
     rows: int
     users: int
     users_without_list: int
-    """Users who have rated every item."""
+    """Users who have rated every item, or whom the rules leave nothing."""
     users_with_short_list: int
-    """Users with fewer than k unseen items, those without a list among them."""
+    """Users with fewer than k recommendations, those without a list among them."""
     distinct_items: int
     top_item_lists: int
     """Lists that hold the item recommended most often."""
@@ -63,6 +64,8 @@ def audit_recommendations(
     k: int,
     n_partitions: int,
     left_out: DataFrame | None = None,
+    rules: ListRules | None = None,
+    effects: Mapping[str, int] | None = None,
 ) -> RecommendationsAudit:
     """Check the recommendations read back from storage against the ratings they were made from.
 
@@ -72,14 +75,22 @@ def audit_recommendations(
         item_ids: item_index -> item_id.
         n_partitions: what the lists are split into to be looked at.
         left_out: ``IndexedRatings.left_out`` where those users were promised lists, else None.
+        rules: what the lists were made under; None where there are none.
+        effects: what the scoring says these did (``recsys_core.rules.EFFECTS``).
 
     Raises:
-        AuditError: an unknown, repeated or seen item, a gap or repetition in ranks, a score that is
-            not finite or rises within a list, or a user with another number of rows than promised.
+        AuditError: an unknown, repeated, seen or forbidden item, more of a kind than the rules let
+            a list hold, a gap or repetition in ranks, a score that is not finite, below the rules'
+            minimum or rises within a list, or another number of rows or users than the ratings,
+            less what the rules left empty, promise.
     """
     parts = [ratings] if left_out is None else [ratings, left_out]
-    expected = _expect(parts, k, len(item_ids))
-    found = _inspect(_with_item_index(written, item_ids), parts, n_partitions)
+    expected = _expect(parts, k, len(item_ids), rules)
+    if effects is not None:
+        expected["rows"] -= effects["empty_places"]
+        expected["with_list"] -= effects["empty_lists"]
+    found = _inspect(_with_item_index(written, item_ids), parts, n_partitions, k, rules)
+    lowest, highest, content_hash, sources = _summarize(written)
     problems = {
         "rows of an item that is not in the index": found["unknown"],
         "users whose ranks are not 1..n": found["gaps"],
@@ -87,6 +98,11 @@ def audit_recommendations(
         "scores that are null or not finite": found["bad_scores"],
         "users whose scores rise with the rank": found["rising"],
         "recommended items the user has rated": found["seen"],
+        "recommended items that rules.allow or rules.block forbid": found["forbidden"],
+        "lists with more of a genre or cluster than rules.* allow": found["over_cap"],
+        "scores below rules.min_score, or more": int(
+            rules is not None and lowest is not None and lowest < rules.min_score
+        ),
         "rows missing": max(0, expected["rows"] - found["rows"]),
         "rows too many": max(0, found["rows"] - expected["rows"]),
         "users missing": max(0, expected["with_list"] - found["users"]),
@@ -98,12 +114,11 @@ def audit_recommendations(
             f"recommendations failed the audit and were not published: {'; '.join(failed)}"
         )
     items = written.groupBy(ITEM_ID).count().agg(F.count("*"), F.max("count")).collect()[0]
-    lowest, highest, content_hash, sources = _summarize(written)
     return RecommendationsAudit(
         rows=found["rows"],
         users=found["users"],
-        users_without_list=expected["users"] - expected["with_list"],
-        users_with_short_list=expected["short"],
+        users_without_list=expected["users"] - found["users"],
+        users_with_short_list=expected["users"] - found["full"],
         distinct_items=int(items[0]),
         top_item_lists=int(items[1] or 0),
         min_score=lowest,
@@ -200,22 +215,43 @@ def audit_rows(name: str, written: DataFrame, expected: int) -> int:
     return rows
 
 
-def _expect(parts: Sequence[DataFrame], k: int, n_items: int) -> dict[str, int]:
+def _expect(
+    parts: Sequence[DataFrame], k: int, n_items: int, rules: ListRules | None
+) -> dict[str, int]:
     """What must have been written, from the ratings alone."""
-    unseen = F.lit(n_items) - F.col("count")
+    allowed = None if rules is None else rules.allowed
+    unseen = F.lit(n_items if allowed is None else len(allowed)) - F.col("count")
     rated = reduce(DataFrame.unionAll, [part.select(USER_ID, ITEM_INDEX) for part in parts])
+    if allowed is None:
+        counted = rated.select(USER_ID, F.size(ITEM_INDEX).alias("n"))
+    else:
+        counted = _count_allowed(rated, allowed)
     row = (
-        rated.groupBy(USER_ID)
-        .agg(F.sum(F.size(ITEM_INDEX)).alias("count"))
+        counted.groupBy(USER_ID)
+        .agg(F.sum("n").alias("count"))
         .agg(
             F.count("*").alias("users"),
             F.count(F.when(unseen > 0, True)).alias("with_list"),
-            F.count(F.when(unseen < k, True)).alias("short"),
             F.sum(F.least(unseen, F.lit(k))).alias("rows"),
         )
         .collect()[0]
     )
-    return {name: int(row[name]) for name in ("users", "with_list", "short", "rows")}
+    return {name: int(row[name]) for name in ("users", "with_list", "rows")}
+
+
+def _count_allowed(rated: DataFrame, allowed: Int32Array) -> DataFrame:
+    """user_id, n: for each row of rated items, how many of them may be recommended."""
+
+    def count_partition(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            items = batch.column(ITEM_INDEX)
+            row = np.repeat(np.arange(batch.num_rows), items.value_lengths().to_numpy())
+            may = np.isin(items.flatten().to_numpy(), allowed)
+            n = np.bincount(row[may], minlength=batch.num_rows)
+            yield pa.RecordBatch.from_pydict({USER_ID: batch.column(USER_ID), "n": pa.array(n)})
+
+    user_type = rated.schema[USER_ID].dataType.simpleString()
+    return rated.mapInArrow(count_partition, f"{USER_ID} {user_type}, n bigint")
 
 
 def _with_item_index(written: DataFrame, item_ids: IdArray) -> DataFrame:
@@ -225,12 +261,19 @@ def _with_item_index(written: DataFrame, item_ids: IdArray) -> DataFrame:
     return written.join(F.broadcast(known), ITEM_ID, how="left")
 
 
-def _inspect(written: DataFrame, parts: Sequence[DataFrame], n_partitions: int) -> dict[str, int]:
+def _inspect(
+    written: DataFrame,
+    parts: Sequence[DataFrame],
+    n_partitions: int,
+    k: int,
+    rules: ListRules | None,
+) -> dict[str, int]:
     """What was written, list by list."""
-    lists = _gather_lists(written, n_partitions).persist()
+    lists = _gather_lists(written, n_partitions, rules).persist()
     try:
         row = lists.agg(
             F.count("*").alias("users"),
+            F.count(F.when(F.col("rows") == k, True)).alias("full"),
             *(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in _COUNTS),
         ).collect()[0]
         found = {name: int(row[name]) for name in row.asDict()}
@@ -239,7 +282,7 @@ def _inspect(written: DataFrame, parts: Sequence[DataFrame], n_partitions: int) 
         lists.unpersist()
 
 
-def _gather_lists(written: DataFrame, n_partitions: int) -> DataFrame:
+def _gather_lists(written: DataFrame, n_partitions: int, rules: ListRules | None) -> DataFrame:
     """One row for each user's list: user_id, items (array of item_index), ``_COUNTS``."""
     arranged = (
         written.select(USER_ID, "rank", "score", ITEM_INDEX)
@@ -248,41 +291,75 @@ def _gather_lists(written: DataFrame, n_partitions: int) -> DataFrame:
     )
     user_type = written.schema[USER_ID].dataType.simpleString()
     counts = ", ".join(f"{name} int" for name in _COUNTS)
-    return arranged.mapInArrow(_check_lists, f"{USER_ID} {user_type}, items array<int>, {counts}")
+    known = written.sparkSession.sparkContext.broadcast(rules)
+
+    def check_partition(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for block in whole_users(batches):
+            yield _check_lists(block, known.value)
+
+    return arranged.mapInArrow(
+        check_partition, f"{USER_ID} {user_type}, items array<int>, {counts}"
+    )
 
 
-def _check_lists(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    for block in whole_users(batches):
-        encoded = block.column(USER_ID).dictionary_encode(null_encoding="encode")
-        user, n_users = encoded.indices.to_numpy(), len(encoded.dictionary)
-        rank = block.column("rank").fill_null(0).to_numpy()
-        score = block.column("score").fill_null(np.nan).to_numpy()
-        item = block.column(ITEM_INDEX).fill_null(-1).to_numpy()
-        rows = np.bincount(user, minlength=n_users)
-        starts = np.cumsum(rows) - rows
-        same_user = user[1:] == user[:-1]
-        order = np.lexsort((item, user))
-        again = same_user & (item[order][1:] == item[order][:-1])  # by user, so runs are the same
+def _check_lists(block: pa.RecordBatch, rules: ListRules | None) -> pa.RecordBatch:
+    encoded = block.column(USER_ID).dictionary_encode(null_encoding="encode")
+    user, n_users = encoded.indices.to_numpy(), len(encoded.dictionary)
+    rank = block.column("rank").fill_null(0).to_numpy()
+    score = block.column("score").fill_null(np.nan).to_numpy()
+    item = block.column(ITEM_INDEX).fill_null(-1).to_numpy()
+    rows = np.bincount(user, minlength=n_users)
+    starts = np.cumsum(rows) - rows
+    same_user = user[1:] == user[:-1]
+    order = np.lexsort((item, user))
+    again = same_user & (item[order][1:] == item[order][:-1])  # by user, so runs are the same
+    rising = same_user & (score[1:] > score[:-1])
+    if rules is not None and not rules.keep_order_of_scores:
+        rising[:] = False
 
-        counts = {
-            "rows": rows,
-            "bad_scores": _count_by(user, ~np.isfinite(score), n_users),
-            "unknown": _count_by(user, item < 0, n_users),
+    counts = {
+        "rows": rows,
+        "bad_scores": _count_by(user, ~np.isfinite(score), n_users),
+        "unknown": _count_by(user, item < 0, n_users),
+        "forbidden": _count_by(user, _is_forbidden(item, rules), n_users),
+    }
+    faults = {
+        "gaps": rank != np.arange(len(user)) - starts[user] + 1,
+        "repeats": np.append(again, False),
+        "rising": np.append(rising, False),
+        "over_cap": np.zeros(len(user), np.bool_)
+        if rules is None
+        else _is_over_cap(user, item, rules.groups),
+    }
+    for name, found in faults.items():
+        counts[name] = np.minimum(_count_by(user, found, n_users), 1)
+    return pa.RecordBatch.from_pydict(
+        {
+            USER_ID: encoded.dictionary,
+            "items": make_lists(rows, pa.array(item)),
+            **{name: pa.array(counts[name], pa.int32()) for name in _COUNTS},
         }
-        faults = {
-            "gaps": rank != np.arange(len(user)) - starts[user] + 1,
-            "repeats": np.append(again, False),
-            "rising": np.append(same_user & (score[1:] > score[:-1]), False),
-        }
-        for name, found in faults.items():
-            counts[name] = np.minimum(_count_by(user, found, n_users), 1)
-        yield pa.RecordBatch.from_pydict(
-            {
-                USER_ID: encoded.dictionary,
-                "items": make_lists(rows, pa.array(item)),
-                **{name: pa.array(counts[name], pa.int32()) for name in _COUNTS},
-            }
-        )
+    )
+
+
+def _is_forbidden(item: Int32Array, rules: ListRules | None) -> BoolArray:
+    if rules is None or rules.allowed is None:
+        return np.zeros(len(item), dtype=np.bool_)
+    return (item >= 0) & ~np.isin(item, rules.allowed)
+
+
+def _is_over_cap(user: Int32Array, item: Int32Array, groups: ItemGroups) -> BoolArray:
+    """Of each row, whether its user's list holds more of one of the item's groups than it may."""
+    known = np.maximum(item, 0)
+    n_groups = np.where(item >= 0, groups.starts[known + 1] - groups.starts[known], 0)
+    row = np.repeat(np.arange(len(item)), n_groups)
+    within = np.arange(len(row)) - np.repeat(np.cumsum(n_groups) - n_groups, n_groups)
+    group = groups.groups[groups.starts[known[row]] + within]
+    of_list = user[row].astype(np.int64) * len(groups.cap) + group
+    _, place, n_items = np.unique(of_list, return_inverse=True, return_counts=True)
+    over = np.zeros(len(item), dtype=np.bool_)
+    over[row[n_items[place] > groups.cap[group]]] = True
+    return over
 
 
 def _count_by(user: Int32Array, found: BoolArray, n_users: int) -> Int64Array:

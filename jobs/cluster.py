@@ -193,9 +193,15 @@ def _describe_agreement(rows: pd.DataFrame, seed: int) -> dict[str, Any]:
     return asdict(agreement)
 
 
-def list_similar_items(model: FactorModel, catalog: ItemCatalog, k: int) -> pd.DataFrame:
-    """The columns of ``SIMILAR_ITEMS``: each item's k nearest by cosine of the factors."""
-    ranked = rank_similar(model.item_embeddings, k)
+def list_similar_items(
+    model: FactorModel, catalog: ItemCatalog, k: int, allowed: Int32Array | None = None
+) -> pd.DataFrame:
+    """The columns of ``SIMILAR_ITEMS``: each item's k nearest by cosine of the factors.
+
+    Args:
+        allowed: indices of the items that may be named as neighbours, ascending; None: all.
+    """
+    ranked = rank_similar(model.item_embeddings, k, among=allowed)
     return pd.DataFrame(
         {
             "item_id": catalog.item_ids[ranked.user_row],

@@ -436,6 +436,73 @@ class ScoreConfig(Section):
     )
 
 
+def _check_ids_or_file(value: Any) -> Any:
+    # In place of pydantic's own check of a union, whose message is about each of its parts.
+    is_list = isinstance(value, (list, tuple))
+    if is_list and {type(item) for item in value} in (set(), {int}, {str}):
+        return [*value]
+    if isinstance(value, str) and value:
+        return value
+    raise ValueError("must be a file, or a list of item ids, all of them numbers or all text")
+
+
+ItemSet = Annotated[list[int] | list[str] | str, PlainValidator(_check_ids_or_file)]
+
+
+class RulesConfig(Section):
+    """What lists may hold. A list that the rules leave too little for is shorter, never wrong."""
+
+    allow: ItemSet | None = Field(
+        None,
+        description="Items that may be recommended: a list of ids, or a CSV or Parquet file with "
+        "the column input.item_columns.item; unset: all.",
+    )
+    block: ItemSet | None = Field(
+        None,
+        description="Items that may not be recommended, nor listed as similar; ids or a file, as "
+        "rules.allow.",
+    )
+    min_score: float | None = Field(
+        None, description="Recommendations with a lower score of the model are left out."
+    )
+    genre_caps: dict[NonEmpty, Annotated[int, Field(ge=0)]] = Field(
+        {},
+        description="Most items of a genre in a list, by genre; '*' is for each that is not named.",
+    )
+    max_cluster_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Largest share of score.k that items of one cluster may have, rounded down, "
+        "but one item always.",
+    )
+    diversity: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Weight of unlikeness (MMR on the item factors) against the score in the order "
+        "of a list; 0: the score alone.",
+    )
+    diversity_pool: int = Field(
+        50,
+        ge=1,
+        le=10_000,
+        description="How many of a user's best items diversity chooses from; at least score.k.",
+    )
+
+    @property
+    def are_set(self) -> bool:
+        """Whether any rule has something to say."""
+        unset = type(self)(diversity_pool=self.diversity_pool)
+        return self != unset
+
+    def cap_clusters(self, k: int) -> int | None:
+        """Most items of one cluster in a list of k; None where there is no such rule."""
+        if self.max_cluster_share == 1:
+            return None
+        return max(1, int(self.max_cluster_share * k + 1e-9))  # 0.29 * 100 is below 29
+
+
 CHOOSE: Final = "choose"
 
 
@@ -558,6 +625,7 @@ class Config(Section):
     )
     tune: TuneConfig = Field(default_factory=TuneConfig, description="What `tune` searches.")
     score: ScoreConfig = Field(default_factory=ScoreConfig, description="What users get.")
+    rules: RulesConfig = Field(default_factory=RulesConfig, description="What lists may hold.")
     cluster: ClusterConfig = Field(default_factory=ClusterConfig, description="Item clusters.")
     publish: PublishConfig = Field(
         default_factory=PublishConfig, description="What is published beside the lists."
@@ -567,6 +635,15 @@ class Config(Section):
     )
     output: OutputConfig = Field(description="Where it goes.")
     spark: SparkConfig = Field(default_factory=SparkConfig, description="How Spark splits work.")
+
+    @model_validator(mode="after")
+    def _pool_fills_a_list(self) -> Self:
+        if self.rules.diversity > 0 and self.rules.diversity_pool < self.score.k:
+            raise ValueError(
+                f"rules.diversity_pool = {self.rules.diversity_pool} is below score.k = "
+                f"{self.score.k}: diversity could choose nothing"
+            )
+        return self
 
     @property
     def evaluates(self) -> bool:
@@ -632,7 +709,7 @@ def _describe(problem: ErrorDetails, file: Path, overridden: Sequence[str]) -> s
     location = [str(part) for part in problem["loc"]]
     key = ".".join(location)
     by_override = any(key == name or name.startswith(f"{key}.") for name in overridden)
-    source = f"--set {key}" if by_override else f"{file}: {key}"
+    source = f"--set {key}" if by_override else f"{file}: {key}" if key else f"{file}"
     if problem["type"] == "extra_forbidden":
         return f"{source}: unknown key; {_allowed_keys(location)}"
     if problem["type"] == "missing":

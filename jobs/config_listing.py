@@ -1,6 +1,7 @@
 """The resolved settings as TOML, each with its description above it."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,5 +34,10 @@ def _to_toml(value: Any) -> str:
     if isinstance(value, Section):
         return _to_toml(value.model_dump(exclude_defaults=True))
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_to_toml(inner)}" for key, inner in value.items()) + "}"
+        pairs = (f"{_to_key(key)} = {_to_toml(inner)}" for key, inner in value.items())
+        return "{" + ", ".join(pairs) + "}"
     return json.dumps(value)
+
+
+def _to_key(key: str) -> str:
+    return key if re.fullmatch("[A-Za-z0-9_-]+", key) else json.dumps(key)

@@ -50,7 +50,7 @@ def check_bounds(
     values: dict[str, float | None] = {
         "min_users_covered": _share(audit["users"], manifest["funnel"][0]["users"]),
         "min_rows": audit["rows"],
-        "min_item_coverage": _share(audit["distinct_items"], manifest["funnel"][-1]["items"]),
+        "min_item_coverage": _share(audit["distinct_items"], _count_items(manifest)),
         "max_top_item_share": _share(audit["top_item_lists"], audit["users"]),
         "min_score": audit["min_score"],
         "max_score": audit["max_score"],
@@ -65,6 +65,12 @@ def check_bounds(
         for bound, value in values.items()
         if value is not None
     ]
+
+
+def _count_items(manifest: Mapping[str, Any]) -> int:
+    """Items that could have been recommended."""
+    rules = manifest.get("rules")
+    return int(rules["allowed_items"] if rules else manifest["funnel"][-1]["items"])
 
 
 def _share(part: int, whole: int) -> float:

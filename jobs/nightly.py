@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from jobs.account import RowAccount, account_rows
 from jobs.audit import audit_columns, audit_excluded, audit_recommendations, audit_rows
@@ -36,6 +36,7 @@ from jobs.publish import Run, StagedRun
 from jobs.read import read_items, read_ratings
 from jobs.release import Candidate, Choices, PublishedRun, release_run
 from jobs.report_data import RunItems
+from jobs.rules import describe_rules, find_allowed, make_rules, read_rules
 from jobs.runs import find_current, hold_output, prepare_output
 from jobs.schemas import (
     EVALUATION,
@@ -50,15 +51,17 @@ from jobs.schemas import (
     Table,
     id_type_name,
 )
-from jobs.score import fold_in_users, list_popular, score_users
+from jobs.score import fold_in_users, list_popular, observe_effects, read_effects, score_users
 from jobs.session import choose_partitions
 from jobs.stages import StageClock, is_json_log, name_run
 from jobs.status import FinalState, RunStatus
 from jobs.storage import Storage, open_storage
 from jobs.summary import pick_lists, print_summary, print_table
 from jobs.train import collect_ratings, train_model
+from recsys_core.arrays import Int32Array
 from recsys_core.factor_model import FactorModel
 from recsys_core.model_format import ItemCatalog, SavedModel
+from recsys_core.rules import ListRules
 
 logger = logging.getLogger(__name__)
 
@@ -146,6 +149,9 @@ def _run_stages(
         source = read_ratings(spark, config.input, config.clean)
         item_id_type = source.rows.schema[ITEM_ID].dataType
         items = read_items(spark, config.input, id_type_name(item_id_type))
+        named = read_rules(
+            spark, config.input, config.rules, items.items["genres"], id_type_name(item_id_type)
+        )
     with clock.stage("clean"):  # Spark is lazy: the rows are read here
         n_partitions = choose_partitions(spark, config.spark, source.bytes)
         keep_times = config.evaluates and needs_times(
@@ -160,6 +166,7 @@ def _run_stages(
         indexed = index_ratings(clean.ratings, clean.items)
         account.frame.unpersist()  # from here on everything runs on the indexed ratings
         catalog = make_catalog(indexed, clean.excluded_items, items.items)
+        allowed = find_allowed(named, catalog)
     size = InputSize(clean.funnel[-1].rows, clean.funnel[-1].users, len(catalog))
     require_fit(make_plan(size, config, n_partitions), read_limits(spark))
     with clock.stage("collect"):
@@ -175,26 +182,25 @@ def _run_stages(
             train = choose_model(train, report)
     with clock.stage("train"):
         trained = train_model(ratings.matrix, train)
-    left_out = indexed.left_out if config.score.fallback == "popularity" else None
-    with clock.stage("score"):
-        lists = score_users(indexed.frame, trained.model, catalog.item_ids, config.score.k)
-        if left_out is not None:
-            popular = list_popular(left_out, catalog.rating_count, catalog.item_ids, config.score.k)
-            lists = lists.unionAll(popular)
-        lists_table = RECOMMENDATIONS
-        if config.publish.titles:
-            lists_table, lists = TITLED_RECOMMENDATIONS, add_titles(lists, catalog)
-        staged.write_table(lists_table, lists)
-        if config.publish.factors:
-            factors = fold_in_users(indexed.frame, trained.model, catalog.item_ids)
-            staged.write_table(USER_FACTORS, factors)
     with clock.stage("cluster"):
         earlier = _read_current_clusters(spark, storage)
         labelled = label_items(trained.model, catalog, config.cluster, earlier)
         clusters = describe_clusters(labelled, config.cluster)
-        small_tables |= _list_item_tables(config.publish, labelled.rows, trained.model, catalog)
+        small_tables |= _list_item_tables(
+            config.publish, labelled.rows, trained.model, catalog, allowed
+        )
         for table, rows in small_tables.items():
             staged.write_local_table(spark, table, rows, item_id_type)
+    left_out = indexed.left_out if config.score.fallback == "popularity" else None
+    with clock.stage("score"):
+        labels, embeddings = labelled.aligned.cluster, trained.model.item_embeddings
+        rules = make_rules(config.rules, config.score.k, allowed, catalog, labels, embeddings)
+        lists_table, effects = _write_lists(
+            config, staged, indexed.frame, left_out, trained.model, catalog, rules
+        )
+        if config.publish.factors:
+            factors = fold_in_users(indexed.frame, trained.model, catalog.item_ids)
+            staged.write_table(USER_FACTORS, factors)
     with clock.stage("audit"):
         written = spark.read.parquet(staged.table_uri(RECOMMENDATIONS))
         audit = audit_recommendations(
@@ -204,6 +210,8 @@ def _run_stages(
             k=config.score.k,
             n_partitions=n_partitions,
             left_out=left_out,
+            rules=rules,
+            effects=effects,
         )
         excluded = audit_excluded(
             spark.read.parquet(staged.table_uri(EXCLUDED)), (clean.funnel[0], clean.funnel[-1])
@@ -220,12 +228,13 @@ def _run_stages(
         spark,
         config,
         staged.run,
-        files=[*source.files, *items.files],
+        files=[*source.files, *items.files, *named.files],
         funnel=clean.funnel,
         refused=account.refused,
         evaluation=None if report is None else report.describe(),
         training=training,
         clusters=clusters,
+        rules=describe_rules(rules, named, effects),
         model_sha256=model_sha256,
         audit=audit,
         excluded=excluded,
@@ -237,6 +246,30 @@ def _run_stages(
     bad_factors = int((~np.isfinite(trained.model.item_factors)).sum())
     run_items = RunItems(labelled.rows, trained.model.item_embeddings)
     return Candidate(staged, manifest, written, shown, run_items, bad_factors)
+
+
+def _write_lists(
+    config: Config,
+    staged: StagedRun,
+    ratings: DataFrame,
+    left_out: DataFrame | None,
+    model: FactorModel,
+    catalog: ItemCatalog,
+    rules: ListRules | None,
+) -> tuple[Table, dict[str, int] | None]:
+    """Score everyone; the table that was written, and what the rules did, where there are any."""
+    k, item_ids = config.score.k, catalog.item_ids
+    lists = score_users(ratings, model, item_ids, k, rules)
+    if left_out is not None:
+        lists = lists.unionAll(list_popular(left_out, catalog.rating_count, item_ids, k, rules))
+    observed = None
+    if rules is not None:
+        lists, observed = observe_effects(lists)
+    table = RECOMMENDATIONS
+    if config.publish.titles:
+        table, lists = TITLED_RECOMMENDATIONS, add_titles(lists, catalog)
+    staged.write_table(table, lists)
+    return table, None if observed is None else read_effects(observed)
 
 
 def _audit_tables(spark: SparkSession, staged: StagedRun, n_rows: dict[Table, int]) -> None:
@@ -278,12 +311,17 @@ def _read_current_clusters(spark: SparkSession, storage: Storage) -> EarlierClus
 
 
 def _list_item_tables(
-    config: PublishConfig, labelled: pd.DataFrame, model: FactorModel, catalog: ItemCatalog
+    config: PublishConfig,
+    labelled: pd.DataFrame,
+    model: FactorModel,
+    catalog: ItemCatalog,
+    allowed: Int32Array | None,
 ) -> dict[Table, pd.DataFrame]:
     """The tables that have the items for rows, as far as they are wanted."""
     tables = {ITEM_CLUSTERS: labelled}
     if config.similar_items:
-        tables[SIMILAR_ITEMS] = list_similar_items(model, catalog, config.similar_items)
+        similar = list_similar_items(model, catalog, config.similar_items, allowed)
+        tables[SIMILAR_ITEMS] = similar
     if config.factors:
         tables[ITEM_FACTORS] = list_item_factors(model, catalog)
     return tables

@@ -16,7 +16,9 @@ from rich.table import Table
 from jobs.config import Config, TrainConfig
 from jobs.errors import MachineError
 from jobs.schemas import ITEM_ID, REASON, USER_ID
+from jobs.score import USERS_AT_ONCE
 from jobs.session import ARROW_BATCH_BYTES
+from recsys_core.rules import CANDIDATES_PER_PLACE
 from recsys_core.top_k import USERS_PER_BLOCK, choose_width
 
 MIB = 2**20
@@ -35,6 +37,8 @@ _TRAINING_BYTES = {
     "ease": (24, 8, 32),
 }
 """Most bytes that training takes: for each rating, and for each factor of a user and of an item."""
+_LIST_BYTES = 40
+"""Of a place in a list: item and score as found, chosen, taken out, and in the Arrow batch."""
 _BYTES = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
@@ -112,16 +116,26 @@ def make_plan(size: InputSize, config: Config, n_partitions: int) -> Plan:
         n_partitions=n_partitions,
         items_per_block=width,
         broadcast=factors + 16 * size.items,
-        # Factors as received, in order of norm, in blocks, and in float64 for the fold-in; the
-        # block of scores; Arrow batches on their way in, regrouped, and out.
+        # Factors as received, in order of norm, in blocks, and in float64 for the fold-in, with
+        # rules the allowed ones and their directions too; the block of scores; candidates and
+        # lists; Arrow batches on their way in, regrouped, and out.
         worker=_WORKER_BASE
-        + 5 * factors
+        + (8 if config.rules.are_set else 5) * factors
         + 64 * size.items
         + 4 * USERS_PER_BLOCK * width
+        + _LIST_BYTES * USERS_AT_ONCE * _count_candidates(config)
         + 6 * ARROW_BATCH_BYTES,
         collected=8 * trained + 24 * users,
         driver=_DRIVER_BASE + 24 * trained + training + 4 * factors,
     )
+
+
+def _count_candidates(config: Config) -> int:
+    """Most items that are kept of a user while its list is made."""
+    rules, k = config.rules, config.score.k
+    if not rules.are_set:
+        return k
+    return max(CANDIDATES_PER_PLACE * k, rules.diversity_pool)
 
 
 def _count_columns(config: TrainConfig, model: str) -> int:

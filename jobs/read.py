@@ -17,6 +17,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import Any
 
 import pandas as pd
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -31,8 +32,8 @@ from pyspark.sql.types import (
     TimestampType,
 )
 
-from jobs.config import CleanConfig, IdType, InputConfig
-from jobs.errors import InputError
+from jobs.config import CleanConfig, IdType, InputConfig, ItemSet
+from jobs.errors import ConfigError, InputError
 from jobs.input_files import InputFile
 from jobs.schemas import FILE, ITEM_ID, RATING, RAW, REASON, TIMESTAMP, USER_ID
 from jobs.sources import (
@@ -137,6 +138,45 @@ def read_items(spark: SparkSession, config: InputConfig, item_id_type: IdType) -
     items = usable.to_pandas().astype({"title": object, "genres": object})
     items = items.sort_values(columns).drop_duplicates(ITEM_ID).reset_index(drop=True)
     return ItemsInput(items, files)
+
+
+def read_item_set(
+    spark: SparkSession, config: InputConfig, item_set: ItemSet, key: str, item_id_type: IdType
+) -> tuple[list[Any], list[InputFile]]:
+    """The ids of ``rules.allow`` or ``rules.block``, ascending, in the type of the item ids.
+
+    Args:
+        item_set: ids, or a file with the column ``input.item_columns.item``.
+        key: of the setting, for messages.
+
+    Raises:
+        ConfigError: ids of another type than the items'.
+        InputError: as ``read_items``; an id that does not parse, as half a list would be no rule.
+    """
+    wanted = str if item_id_type == "string" else int
+    if not isinstance(item_set, str):
+        for given in item_set:
+            if type(given) is not wanted:
+                raise ConfigError(
+                    f"{key} = [... {given!r} ...]: item ids are "
+                    f"{'text' if wanted is str else 'integers'} (input.item_id_type)"
+                )
+        return sorted(set(item_set)), []
+    files = find_input(spark, item_set, key)
+    parts = []
+    for source in open_sources(spark, config, files, multi_line=True):
+        require_column(source, config.item_columns.item, "input.item_columns.item")
+        item_id, refusal = _parse_id(source, config.item_columns.item, item_id_type, "item")
+        parts.append(
+            source.frame.select(F.when(~source.malformed & refusal.isNull(), item_id).alias("id"))
+        )
+    ids = reduce(DataFrame.unionAll, parts).toArrow().column("id")
+    if ids.null_count:
+        raise InputError(
+            f"{key} = '{item_set}': {ids.null_count:,} of {len(ids):,} rows have no usable "
+            f"{item_id_type} id; mend the file"
+        )
+    return sorted(set(ids.to_pylist())), files
 
 
 def _read_text(column: Column) -> Column:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys_core.arrays import Float32Array, Float64Array, IdArray, Int32Array, Int64Array
+from recsys_core.genres import split_genres
 
 
 @dataclass(frozen=True)
@@ -179,8 +180,6 @@ _NAMING_LIFT = 1.2
 _NAMING_GENRES = 2
 _NAMING_LETTERS = 60
 """A longer title is cut: a name is to be short, and titles are anybody's."""
-_NO_GENRES = "(no genres listed)"
-"""What MovieLens writes instead of genres."""
 
 
 def measure_genre_agreement(
@@ -292,9 +291,7 @@ def name_clusters(
 
 
 def _find_naming_genres(cluster: Int32Array, genres: Sequence[str | None]) -> dict[int, list[str]]:
-    of_items = [
-        [name for name in (text or "").split("|") if name and name != _NO_GENRES] for text in genres
-    ]
+    of_items = [split_genres(text) for text in genres]
     known = [item for item, names in enumerate(of_items) if names]
     lifts = _measure_lifts(cluster[known], [of_items[item] for item in known])
     return {

@@ -21,6 +21,7 @@ from typing import Final
 import numpy as np
 
 from recsys_core.arrays import Csr, Float32Array, Int32Array, Int64Array
+from recsys_core.genres import split_genres
 from recsys_core.rules_kernels import (
     EFFECTS,
     CompiledRules,
@@ -32,7 +33,6 @@ from recsys_core.top_k import RankedItems, TopKScorer
 
 GENRE, CLUSTER = 0, 1
 """Kinds of groups, in the order of their effects."""
-_GENRE_SEPARATOR: Final = "|"
 EVERY_OTHER_GENRE: Final = "*"
 
 
@@ -89,12 +89,6 @@ def group_items(
         np.array(cap, dtype=np.int32),
         np.array(kind, dtype=np.int32),
     )
-
-
-def split_genres(text: str | None) -> list[str]:
-    """The genres of an item, each once, in their order."""
-    names = (text or "").split(_GENRE_SEPARATOR)
-    return [*dict.fromkeys(name for name in names if name)]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
+from recsys_core.genres import split_genres
 from recsys_core.rules import (
     CLUSTER,
     GENRE,
@@ -15,7 +16,6 @@ from recsys_core.rules import (
     RuledOrder,
     RuledScorer,
     group_items,
-    split_genres,
 )
 from recsys_core.rules_kernels import EFFECTS
 from recsys_core.top_k import TopKScorer
@@ -170,6 +170,25 @@ def test_a_list_is_filled_from_as_far_down_as_it_takes(changes: dict[str, Any]) 
     assert effects["empty_places"] == sum(night.k - len(items) for items in lists)
 
 
+def make_ladder(genres: str, k: int, **rules: Any) -> Night:
+    """One user, and items of one genre each whose scores go down by one."""
+    return Night(
+        users=np.ones((1, 1), np.float32),
+        items=np.arange(len(genres), 0, -1, dtype=np.float32)[:, None],
+        seen=np.zeros((1, len(genres)), np.bool_),
+        k=k,
+        genres=[*genres],
+        cluster=np.zeros(len(genres), np.int32),
+        **rules,
+    )
+
+
+def test_a_list_is_filled_when_one_genre_after_another_is_used_up() -> None:
+    night = make_ladder("A" * 12 + "B" * 60 + "C", k=3, genre_caps={"*": 1})
+    lists, _ = night.rank()
+    assert lists == [[0, 12, 72]]
+
+
 def test_without_rules_lists_are_those_of_the_scorer() -> None:
     night = make_catalogue()
     lists, effects = night.rank()
@@ -192,16 +211,8 @@ def test_published_scores_are_not_below_the_minimum() -> None:
 
 
 def test_effects_of_caps_are_counted_among_the_first_k() -> None:
-    night = Night(
-        users=np.ones((1, 1), np.float32),
-        items=np.arange(8, 0, -1, dtype=np.float32)[:, None],
-        seen=np.zeros((1, 8), np.bool_),
-        k=4,
-        genres=["A", "A", "B", "A", "A", "B", "C", "C"],
-        cluster=np.array([0, 0, 1, 0, 0, 1, 1, 1], np.int32),
-        genre_caps={"A": 1},
-        cluster_cap=2,
-    )
+    night = make_ladder("AABAABCC", k=4, genre_caps={"A": 1}, cluster_cap=2)
+    night = replace(night, cluster=np.array([0, 0, 1, 0, 0, 1, 1, 1], np.int32))
     lists, effects = night.rank()
     assert lists == [[0, 2, 5]]
     # Of the items 0 to 3 the caps keep out 1 and 3; item 6 finds its cluster full.
@@ -235,6 +246,22 @@ def test_effects_of_score_and_diversity_are_counted() -> None:
     lists, effects = cut.rank()
     assert lists == [[0, 2], [2]]
     assert (effects["lists_cut_by_score"], effects["empty_places"]) == (1, 1)
+    # A list that is full is not cut, though the next candidate is below the minimum.
+    _, effects = replace(cut, seen=np.zeros((2, 4), np.bool_), pool=4).rank()
+    assert (effects["lists_cut_by_score"], effects["empty_places"]) == (0, 0)
+    # Another order is a difference too.
+    unlike = np.array([[1, 0], [1, 0], [0, 1], [0, 1]], np.float32)
+    lists, effects = replace(night, k=3, users=night.users[:1], embeddings=unlike).rank()
+    assert lists == [[0, 2, 1]]
+    assert (effects["lists_made_diverse"], effects["items_by_diversity"]) == (1, 0)
+
+
+def test_caps_hold_in_diverse_lists_and_are_counted_among_the_first_k() -> None:
+    alike = np.ones((6, 1), np.float32)
+    night = make_ladder("AAAABC", k=3, genre_caps={"A": 1}, diversity=0.5, pool=6)
+    lists, effects = replace(night, embeddings=alike).rank()
+    assert lists == [[0, 4, 5]]
+    assert (effects["items_over_genre_cap"], effects["lists_with_genre_cap"]) == (2, 1)
 
 
 def test_diversity_makes_lists_less_alike() -> None:
@@ -296,7 +323,7 @@ def test_popular_lists_go_down_as_far_as_it_takes() -> None:
 
 
 def test_groups_are_the_capped_genres_and_clusters() -> None:
-    genres = ["A|B", None, "B|B|C", "C"]
+    genres = ["A|B", "(no genres listed)", "B|B|C", "C"]
     cluster = np.array([1, 0, 1, 0], np.int32)
     groups = group_items(genres, {"B": 3, "*": 5}, cluster, 2)
     assert groups.cap.tolist() == [5, 3, 5, 2, 2]
