@@ -210,11 +210,16 @@ def take_picture(browser: Any, page: Path, picture: Path) -> None:
         emulate("Emulation.setEmulatedMedia", {"features": []})
 
 
-def test_the_picture_for_the_readme(browser: Any, page: Path, tmp_path: Path) -> None:
+def test_the_picture_for_the_readme(
+    browser: Any, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     """README_PICTURE_OF=OUT/current/report.html keeps that page's picture in the project."""
     wanted = os.environ.get("README_PICTURE_OF")
-    picture = README_PICTURE if wanted else tmp_path / "report.webp"
-    take_picture(browser, Path(wanted).absolute() if wanted else page, picture)
+    if wanted:
+        page, picture = Path(wanted).resolve(), README_PICTURE
+    else:
+        page, picture = request.getfixturevalue("page"), tmp_path / "report.webp"
+    take_picture(browser, page, picture)
     content = picture.read_bytes()
     assert (content[:4], content[8:12]) == (b"RIFF", b"WEBP")
     assert 10_000 < len(content) < 200_000
