@@ -296,6 +296,10 @@ def is_run_here(words: tuple[str, ...]) -> bool:
 def test_nothing_is_left_that_nobody_runs() -> None:
     left = [one for one in list_commands() if not is_elsewhere(one) and not is_run_here(one)]
     assert [*map(shorten, left)] == [], "README.md: say in ELSEWHERE what runs it, or run it here"
+    assert {language for language, _ in list_blocks()} <= {"", "bash", "python", "sql"}
+    plain = [line for language, text in list_blocks() if not language for line in text.splitlines()]
+    synopsis = [line for line in plain if line.lstrip("$ ").startswith("./")]
+    assert [line for line in synopsis if "[COMMAND]" not in line] == [], "not in a block of bash"
 
 
 @pytest.fixture(scope="module")
