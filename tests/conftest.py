@@ -83,3 +83,23 @@ def sample_night(spark: "SparkSession", tmp_path_factory: pytest.TempPathFactory
     )
     night = run_nightly(spark, config, date(2026, 11, 21))
     return SampleNight(data, output, night.manifest)
+
+
+@pytest.fixture(scope="session")
+def movielens_night(
+    spark: "SparkSession", real_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> SampleNight:
+    """The night of ``conf/movielens.toml`` on ml-latest-small."""
+    from jobs.config import load_config
+    from jobs.nightly import run_nightly
+
+    data = real_data / "ml-latest-small"
+    output = tmp_path_factory.mktemp("movielens") / "out"
+    overrides = [
+        f"input.ratings={data}/ratings.csv",
+        f"input.items={data}/movies.csv",
+        f"output.path={output}",
+    ]
+    config = load_config(Path(__file__).parents[1] / "conf" / "movielens.toml", overrides)
+    night = run_nightly(spark, config, date(2026, 11, 21))
+    return SampleNight(data, output, night.manifest)

@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class SampleNight:
-    """A run on a small built-in sample: where its data and output are."""
+    """A run, mostly on a small built-in sample: where its data and output are."""
 
     data: Path
     output: Path

@@ -10,6 +10,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
+from nights import SampleNight
 from pyspark.sql import SparkSession
 from scipy.optimize import nnls
 
@@ -61,8 +62,8 @@ def read_night(output: Path, manifest: dict[str, Any]) -> Night:
 
 
 @pytest.fixture(scope="module")
-def nmf_night(movielens: Callable[..., Night]) -> Night:
-    return movielens()
+def nmf_night(movielens_night: SampleNight) -> Night:
+    return read_night(movielens_night.output, movielens_night.manifest)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,6 +18,7 @@ from jobs.report_files import find_run, read_report
 from jobs.storage import LocalStorage
 
 SECONDS = 30
+README_PICTURE = Path(__file__).parents[2] / ".readme" / "report.webp"
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
 
 
@@ -59,15 +61,19 @@ def page(sample_night: SampleNight, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture
 def opened(browser: Any, page: Path) -> Any:
     """The browser with the page drawn."""
-    from selenium.webdriver.support.ui import WebDriverWait
-
     for log in ("browser", "performance"):
         browser.get_log(log)  # which forgets what it tells
+    open_drawn(browser, page)
+    return browser
+
+
+def open_drawn(browser: Any, page: Path) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
     browser.get(page.as_uri())
     WebDriverWait(browser, SECONDS).until(
         lambda found: found.execute_script("return 'drawn' in document.documentElement.dataset")
     )
-    return browser
 
 
 def find(browser: Any, selector: str) -> list[Any]:
@@ -162,3 +168,58 @@ def test_it_fits_a_phone_and_prints(opened: Any, scheme: str, tmp_path: Path) ->
     finally:
         emulate("Emulation.clearDeviceMetricsOverride", {})
         emulate("Emulation.setEmulatedMedia", {"features": []})
+
+
+# What the README shows of a page: funnel, metrics, map and one user's list, without the tables.
+PICTURE_STYLE = """
+nav, section:not(#input, #quality, #map-of-items, #lookup) { display: none }
+section > :not(h2, .chart, #results), #results > :not(:first-child) { display: none }
+body { max-width: none; padding: 1.2rem }
+main { columns: 2; column-gap: 1rem }
+section { break-inside: avoid; margin: 0 0 1rem; padding: 0.9rem 1.1rem }
+#results { display: block }
+"""
+PICTURE_SIZE = {"width": 1100, "height": 1000, "deviceScaleFactor": 1.5, "mobile": False}
+
+
+def take_picture(browser: Any, page: Path, picture: Path) -> None:
+    """Photograph the parts of a page that the README shows."""
+    emulate = browser.execute_cdp_cmd
+    light = {"name": "prefers-color-scheme", "value": "light"}
+    emulate("Emulation.setEmulatedMedia", {"features": [light]})
+    emulate("Emulation.setDeviceMetricsOverride", PICTURE_SIZE)
+    # Before the charts are drawn, which fit themselves to their places.
+    style = json.dumps(f"<style>{PICTURE_STYLE}</style>")
+    add = f"() => document.body.insertAdjacentHTML('beforeend', {style})"
+    script = {"source": f"addEventListener('DOMContentLoaded', {add})"}
+    added = emulate("Page.addScriptToEvaluateOnNewDocument", script)
+    try:
+        open_drawn(browser, page)
+        height = browser.execute_script(
+            "return document.querySelector('main').getBoundingClientRect().bottom"
+        )
+        box = {"x": 0, "y": 0, "width": PICTURE_SIZE["width"], "height": height + 20, "scale": 1}
+        shot = emulate(
+            "Page.captureScreenshot",
+            {"clip": box, "captureBeyondViewport": True, "format": "webp", "quality": 85},
+        )
+        picture.write_bytes(base64.b64decode(shot["data"]))
+    finally:
+        emulate("Page.removeScriptToEvaluateOnNewDocument", added)
+        emulate("Emulation.clearDeviceMetricsOverride", {})
+        emulate("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_the_picture_for_the_readme(
+    browser: Any, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """README_PICTURE_OF=OUT/current/report.html keeps that page's picture in the project."""
+    wanted = os.environ.get("README_PICTURE_OF")
+    if wanted:
+        page, picture = Path(wanted).resolve(), README_PICTURE
+    else:
+        page, picture = request.getfixturevalue("page"), tmp_path / "report.webp"
+    take_picture(browser, page, picture)
+    content = picture.read_bytes()
+    assert (content[:4], content[8:12]) == (b"RIFF", b"WEBP")
+    assert 10_000 < len(content) < 200_000

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from datetime import UTC, date, datetime
@@ -83,6 +84,13 @@ def test_a_wrong_command_ends_before_spark_starts(
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_help_names_every_command(tmp_path: Path, without_java: dict[str, str]) -> None:
+    done = submit("--help", cwd=tmp_path, **without_java)
+    assert done.returncode == 0, done.stderr
+    for name in ("nightly", "evaluate", "rollback", "test", "lint", "bench", "show"):
+        assert re.search(rf"^ *{name}\b", done.stdout, re.MULTILINE), name
 
 
 SMALL = ("--conf", "spark.driver.memory=1g", "--set", "train.ease.n_factors=20")
