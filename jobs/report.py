@@ -25,6 +25,16 @@ _MAX_SETTINGS = 50_000
 _MAX_REASON = 200
 MetricRow = tuple[str, list[float | None]]
 _KINDS = {"item": "items", "rows": "rows", "user": "users"}
+_RULE_COUNTS = {
+    "allowed_items": "items that may be recommended",
+    "empty_places": "places in lists that the rules leave empty",
+    "empty_lists": "users whom the rules leave nothing",
+    "lists_cut_by_score": "lists that end at the minimum score",
+    "items_over_genre_cap": "of lists' first items, those over the cap of a genre",
+    "items_over_cluster_cap": "of lists' first items, those over the share of a cluster",
+    "lists_made_diverse": "lists that diversity changes",
+    "items_by_diversity": "places taken by an item that is there for diversity",
+}
 
 
 def make_report(build: Callable[[], ReportData], keep: Callable[[bytes], None]) -> str:
@@ -153,6 +163,7 @@ def _describe(data: ReportData) -> dict[str, Any]:
         "tiles": _make_tiles(data),
         "gate_line": _describe_gate(manifest.get("gate") or {}),
         "kinds": _KINDS,
+        "rule_counts": _list_rule_counts(manifest.get("rules") or {}),
         "evaluation_line": _describe_evaluation(evaluation) if evaluation else "",
         "metric_tables": _list_metrics(evaluation) if evaluation else {},
         "cluster_lines": _describe_clusters(manifest.get("clusters") or {}),
@@ -163,6 +174,11 @@ def _describe(data: ReportData) -> dict[str, Any]:
         "input_files": manifest["input_files"][:_SHOWN_FILES],
         "settings": settings[:_MAX_SETTINGS],
     }
+
+
+def _list_rule_counts(rules: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """What the rules did, the counts of it that are not 0."""
+    return [(meaning, rules[name]) for name, meaning in _RULE_COUNTS.items() if rules.get(name)]
 
 
 def _name_state(manifest: Mapping[str, Any]) -> str:

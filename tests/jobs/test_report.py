@@ -295,6 +295,18 @@ def test_a_rejected_run_says_so_in_its_report() -> None:
     assert b'<span class="badge bad">rejected</span>' in page
 
 
+def test_what_the_rules_did_is_in_the_report() -> None:
+    rules = {"allowed_items": 3, "allow_ids": None, "empty_places": 1_234, "empty_lists": 0}
+    ruled = assemble_report(make_manifest(rules=rules), make_items(), make_counts(), [])
+    text = " ".join(PageParts(render_report(ruled)).text.split())
+    assert (
+        "items that may be recommended 3 places in lists that the rules leave empty 1,234" in text
+    )
+    assert "leave nothing" not in text
+    plain = assemble_report(make_manifest(rules=None), make_items(), make_counts(), [])
+    assert "What the rules" not in PageParts(render_report(plain)).text
+
+
 def test_figures_over_the_kept_runs() -> None:
     def evaluate(value: float) -> dict[str, Any]:
         def measure(of: float) -> list[dict[str, Any]]:
