@@ -110,12 +110,15 @@ def make_plan(size: InputSize, config: Config, n_partitions: int) -> Plan:
     )
     if config.evaluates:
         training += 24 * trained  # the three parts of a split
+    of_rules = 0
+    if config.rules.are_set:  # groups of the items, and embeddings for diversity
+        of_rules = 32 * size.items + (factors if config.rules.diversity else 0)
     return Plan(
         size=size,
         trained_ratings=trained,
         n_partitions=n_partitions,
         items_per_block=width,
-        broadcast=factors + 16 * size.items,
+        broadcast=factors + 16 * size.items + of_rules,
         # Factors as received, in order of norm, in blocks, and in float64 for the fold-in, with
         # rules the allowed ones and their directions too; the block of scores; candidates and
         # lists; Arrow batches on their way in, regrouped, and out.

@@ -5,7 +5,7 @@ import click
 import pytest
 
 from jobs.cli import evaluate
-from jobs.config import MODEL_SECTIONS, ModelName, load_config
+from jobs.config import MODEL_SECTIONS, ModelName, RulesConfig, load_config
 from jobs.config_listing import list_settings
 from jobs.errors import ConfigError
 from jobs.plan import _TRAINING_BYTES
@@ -40,6 +40,10 @@ def minimal(tmp_path: Path) -> Path:
         ("score.k", "expected section.key=value"),
         ("k=5", "expected section.key=value"),
         ("score.k.deep=1", "score.k = {'deep': 1}"),
+        ("rules.block=[1, 'a']", "rules.block = [1, 'a']: must be a file, or a list of item ids"),
+        ("rules.allow=7", "rules.allow = 7: must be a file, or a list of item ids"),
+        ("rules.genre_caps.Drama=-1", "rules.genre_caps.Drama = -1: must be greater than or equal"),
+        ("rules.max_cluster_share=0", "rules.max_cluster_share = 0: must be greater than 0"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_key_and_allowed_values(
@@ -60,6 +64,10 @@ def test_a_mistake_is_one_line_that_names_key_and_allowed_values(
         ('[output]\npath = "x"\n', "input: missing"),
         (MINIMAL + "[score]\nk = 0\n", "score.k = 0"),
         (MINIMAL + "surprise = 1\n", "output.surprise: unknown key; allowed: path"),
+        (
+            MINIMAL + "[rules]\ndiversity = 0.1\ndiversity_pool = 9\n",
+            "rules.diversity_pool = 9 is below score.k = 10",
+        ),
     ],
 )
 def test_a_mistake_in_the_file_names_the_file(tmp_path: Path, text: str, expected: str) -> None:
@@ -97,10 +105,24 @@ def test_every_configuration_we_ship_is_valid(file: Path) -> None:
 
 
 def test_the_listing_is_the_same_configuration(minimal: Path, tmp_path: Path) -> None:
-    config = load_config(minimal, ["train.mf.learning_rate=0.003", "input.separator=;"])
+    changes = ["train.mf.learning_rate=0.003", "input.separator=;", "rules.block=[3, 1]"]
+    config = load_config(minimal, [*changes, 'rules.genre_caps={"*" = 1, Sci-Fi = 2}'])
     listed = tmp_path / "listed.toml"
     listed.write_text("\n".join(list_settings(config)))
     assert load_config(listed) == config
+
+
+@pytest.mark.parametrize(
+    ("share", "k", "cap"), [(1.0, 10, None), (0.5, 10, 5), (0.29, 100, 29), (0.01, 10, 1)]
+)
+def test_a_share_of_the_list_is_so_many_items(share: float, k: int, cap: int | None) -> None:
+    assert RulesConfig(max_cluster_share=share).cap_clusters(k) == cap
+
+
+def test_rules_are_set_by_any_that_has_something_to_say() -> None:
+    assert not RulesConfig(diversity_pool=99).are_set
+    for rule in ({"block": [1]}, {"min_score": 0.0}, {"genre_caps": {"A": 1}}, {"diversity": 0.1}):
+        assert RulesConfig.model_validate(rule).are_set
 
 
 def test_every_setting_is_described(minimal: Path) -> None:

@@ -42,6 +42,12 @@ def test_every_bound_of_the_settings_is_held_against_something() -> None:
     assert values["max_quarantined"] == 0.001
 
 
+def test_coverage_is_of_the_items_that_may_be_recommended() -> None:
+    ruled = {**GOOD, "rules": {"allowed_items": 60}}
+    values = {c.bound: c.value for c in check_bounds(ruled, GateConfig(), bad_factors=0)}
+    assert values["min_item_coverage"] == pytest.approx(50 / 60, abs=1e-6)
+
+
 def test_without_a_run_before_nothing_is_compared() -> None:
     checks = check_bounds(GOOD, GateConfig(), bad_factors=0)
     assert not {"max_input_drop", "min_overlap"} & {check.bound for check in checks}

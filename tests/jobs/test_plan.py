@@ -30,6 +30,18 @@ def test_a_workers_bound_knows_items_and_factors_alone() -> None:
     assert plan(nmf={"n_components": 640}).worker == bound + 5 * 4 * 620 * 20_000
 
 
+def test_rules_and_long_lists_need_room() -> None:
+    def plan_with(**sections: Any) -> Any:
+        return make_plan(SIZE, make_config("unused", **sections), 8)
+
+    plain, factors = plan(), 4 * 20 * SIZE.items
+    assert plan_with(rules={"block": [1]}).broadcast == plain.broadcast + 32 * SIZE.items
+    diverse = plan_with(rules={"diversity": 0.3})
+    assert diverse.broadcast == plain.broadcast + 32 * SIZE.items + factors
+    assert diverse.worker > plain.worker + 3 * factors
+    assert plan_with(score={"k": 1_000}).worker > plain.worker + 8 * 4_608 * 990
+
+
 def test_a_sample_of_users_makes_training_smaller() -> None:
     whole, sample = plan(), plan(max_users=20_000)
     assert (whole.trained_ratings, sample.trained_ratings) == (20_000_000, 2_000_000)

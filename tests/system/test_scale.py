@@ -22,8 +22,9 @@ import pyarrow as pa
 from jobs.score import ScoringModel, score_batches
 from jobs.user_rows import cut_pieces, make_lists
 from recsys_core.nmf import NmfModel
+from recsys_core.rules import ListRules, group_items
 
-n_items, n_factors, n_users, per_user, one_user = map(int, sys.argv[1:])
+n_items, n_factors, n_users, per_user, one_user, with_rules = map(int, sys.argv[1:])
 rng = np.random.default_rng(0)
 
 def make_batches():  # as Spark sends them: some thousand users at a time
@@ -41,10 +42,20 @@ def make_batches():  # as Spark sends them: some thousand users at a time
         })
 
 factors = rng.gamma(0.5, size=(n_items, n_factors)).astype(np.float32)
-shipped = ScoringModel(NmfModel(factors), pa.array(np.arange(n_items)))
+rules = None
+if with_rules:
+    genres, cluster = ["A|B", "B|C", "D"] * (n_items // 3), np.arange(n_items, dtype=np.int32) % 10
+    rules = ListRules(
+        group_items(genres, {"A": 2, "*": 8}, cluster, 3),
+        allowed=np.arange(1, n_items, dtype=np.int32),
+        diversity=0.3,
+        pool=50,
+        embeddings=factors,
+    )
+shipped = ScoringModel(NmfModel(factors), pa.array(np.arange(n_items)), rules)
 started, rows = time.perf_counter(), 0
 for batch in score_batches(make_batches(), shipped, 10):
-    rows += batch.num_rows
+    rows += batch.num_rows - batch.column("rank").null_count
 print(json.dumps({
     "rows": rows,
     "seconds": time.perf_counter() - started,
@@ -54,8 +65,9 @@ print(json.dumps({
 """
 
 
-def score(n_users: int, *, one_user: int = 0) -> dict[str, float]:
-    arguments = map(str, (N_ITEMS, N_FACTORS, n_users, PER_USER, one_user))
+def score(n_users: int, *, one_user: int = 0, with_rules: bool = False) -> dict[str, float]:
+    counts = (N_ITEMS, N_FACTORS, n_users, PER_USER, one_user, int(with_rules))
+    arguments = map(str, counts)
     done = subprocess.run(
         [sys.executable, "-c", SCORE, *arguments],
         env={
@@ -82,6 +94,18 @@ def test_a_workers_memory_grows_neither_with_users_nor_with_one_of_them() -> Non
     config = make_config("unused", train={"nmf": {"n_components": N_FACTORS}})
     bound = make_plan(InputSize(10**6, 12_000, N_ITEMS), config, 2).worker
     assert 0.3 * bound < many < bound
+
+
+def test_a_workers_memory_under_rules_is_below_its_bound() -> None:
+    config = make_config(
+        "unused",
+        train={"nmf": {"n_components": N_FACTORS}},
+        rules={"diversity": 0.3, "genre_caps": {"*": 8}},
+    )
+    bound = make_plan(InputSize(10**6, 12_000, N_ITEMS), config, 2).worker
+    few = score(2_000, with_rules=True)["rss"]
+    assert 0.3 * bound < few < bound
+    assert score(8_000, with_rules=True)["rss"] < few + 20 * 2**20
 
 
 @pytest.mark.long
