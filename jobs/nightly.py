@@ -32,7 +32,7 @@ from jobs.manifest import describe_training, make_manifest
 from jobs.metastore import check_table
 from jobs.plan import InputSize, describe_plan, make_plan, measure_input, read_limits, require_fit
 from jobs.preflight import check_cluster
-from jobs.publish import Run, StagedRun
+from jobs.publish import CURRENT, Run, StagedRun
 from jobs.read import read_items, read_ratings
 from jobs.release import Candidate, Choices, PublishedRun, release_run
 from jobs.report_data import RunItems
@@ -103,6 +103,7 @@ def run_nightly(
             candidate.shown,
             output=config.output.path,
             run_directory=published.directory,
+            has_link=storage.pointee(CURRENT) is not None,
         )
     return published
 

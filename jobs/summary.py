@@ -45,9 +45,18 @@ def _name_item(catalog: ItemCatalog, item_id: int | str) -> str:
 
 
 def print_summary(
-    manifest: Mapping[str, Any], lists: Sequence[UserList], *, output: str, run_directory: str
+    manifest: Mapping[str, Any],
+    lists: Sequence[UserList],
+    *,
+    output: str,
+    run_directory: str,
+    has_link: bool,
 ) -> None:
-    """Print funnel, stage times, some lists, and how to read the output."""
+    """Print funnel, stage times, some lists, and how to read the output.
+
+    Args:
+        has_link: whether readers find ``current`` in the output, not only ``CURRENT.json``.
+    """
     console = _open_console()
     console.print(_funnel_table(manifest["funnel"]))
     console.print(_seconds_table(manifest["stage_seconds"]))
@@ -62,10 +71,21 @@ def print_summary(
     console.print()
     n_rows = manifest["rows"]["recommendations"]
     console.print(Text(f"Published {n_rows:,} recommendations: {run_directory}"))
-    console.print(Text(f"Always the latest run: {output}/current"))
+    for line in _tell_how_to_read(output, run_directory, has_link=has_link):
+        console.print(Text(line))
+
+
+def _tell_how_to_read(output: str, run_directory: str, *, has_link: bool) -> list[str]:
+    if not has_link:  # nor does DuckDB read every store that Spark does
+        return [
+            f"Always the latest run: the path in {output}/CURRENT.json",
+            f"Query it with Spark: spark.read.parquet('{run_directory}/recommendations')",
+        ]
     files = f"{output}/current/recommendations/*.parquet"
-    query = f"SELECT * FROM '{files}' ORDER BY user_id, rank LIMIT 10;"
-    console.print(Text(f"Query it with DuckDB: {query}"))
+    return [
+        f"Always the latest run: {output}/current",
+        f"Query it with DuckDB: SELECT * FROM '{files}' ORDER BY user_id, rank LIMIT 10;",
+    ]
 
 
 def print_table(table: Table) -> None:

@@ -224,6 +224,34 @@ def test_bad_rows_are_kept_in_quarantine(spark: SparkSession, tmp_path: Path) ->
     assert night.manifest["quarantined"] == {"malformed row": 1, "rating is NaN": 1}
 
 
+def test_a_whole_night_on_a_file_system_without_links(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Hadoop's ViewFS: a scheme of its own, as HDFS and object stores have."""
+    (tmp_path / "disk").mkdir()
+    mount = "fs.viewfs.mounttable.default.link./data"
+    spark._jsc.hadoopConfiguration().set(mount, (tmp_path / "disk").as_uri())
+    output = "viewfs:///data/out"
+    config = make_config(
+        write_csv(tmp_path / "r.csv", checkerboard()),
+        output,
+        train={"nmf": {"n_components": 2}},
+        cluster={"n_clusters": 2},
+        publish={"report": True},
+    )
+    done = run_nightly(spark, config, NIGHT)
+    place = tmp_path / "disk" / "out"
+    pointer = json.loads((place / "CURRENT.json").read_text())
+    assert done.directory == f"{output}/{pointer['path']}"
+    assert done.manifest["report"] == "report.html"
+    assert (place / pointer["path"] / "report.html").stat().st_size > 500_000
+    assert len(pd.read_parquet(place / pointer["path"] / "recommendations")) == 12 * 8
+    assert [path.name for path in (place / ".staging").iterdir()] == []
+    printed = capsys.readouterr().out
+    assert f"the path in {output}/CURRENT.json" in printed
+    assert "DuckDB" not in printed
+
+
 def snapshot(output: Path) -> tuple[str, str]:
     return str((output / "current").resolve()), (output / "CURRENT.json").read_text()
 
