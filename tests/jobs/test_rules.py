@@ -220,9 +220,9 @@ def test_the_audit_knows_how_many_rows_the_rules_left(spark: SparkSession) -> No
 
 
 def test_the_audit_counts_what_was_allowed_and_seen(spark: SparkSession) -> None:
-    # Of two allowed items each user has seen one: a list of one is all that was promised.
-    few = ListRules(RULES.groups, allowed=np.array([0, 1], np.int32))
-    audit(spark, [(1, 1, 20, 0.9), (2, 1, 10, 0.9)], few)
+    # Of two allowed items user 2 has rated one, and user 1, who has rated another item, none.
+    few = ListRules(RULES.groups, allowed=np.array([1, 3], np.int32))
+    audit(spark, [(1, 1, 20, 0.9), (1, 2, 40, 0.8), (2, 1, 40, 0.9)], few)
 
 
 def test_only_diversity_lets_scores_rise(spark: SparkSession) -> None:
