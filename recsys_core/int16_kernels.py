@@ -26,6 +26,8 @@ FEATURE = "avx512vnni"
 """LLVM's name of what the CPU must have."""
 TILE_USERS = 6
 """Users of a tile: with LANES items it takes 24 of the 32 vector registers."""
+USERS_AT_ONCE = 8 * TILE_USERS
+"""Users whose scores are collected together: with a block of items, 75 to 125 KB, for a cache."""
 N_STEPS = 32_766
 """Steps in a row's norm: no sum of products then exceeds 2^31 (Cauchy and Schwarz)."""
 
@@ -93,20 +95,20 @@ def collect_from_all(
         users: in groups of TILE_USERS, at least those of ``block``.
         items: in groups of LANES.
         largest: [n_blocks]: bound on the norms of each block of items and of those after it.
-        scores: scratch [TILE_USERS * width]; width is a multiple of LANES.
+        scores: scratch [USERS_AT_ONCE * width]; width is a multiple of LANES.
     """
-    n_users, n_items, width = len(block.n_found), len(block.item_at), len(scores) // TILE_USERS
+    n_users, n_items, width = len(block.n_found), len(block.item_at), len(scores) // USERS_AT_ONCE
     entry = 0
     for item_block in range(len(largest)):
         first_item, n_open = item_block * width, 0
-        for first_user in range(0, n_users, TILE_USERS):
-            end_user = min(first_user + TILE_USERS, n_users)
+        for first_user in range(0, n_users, USERS_AT_ONCE):
+            end_user = min(first_user + USERS_AT_ONCE, n_users)
             first_entry = entry
             while entry < seen.ends[item_block] and seen.row[entry] < end_user:
                 entry += 1
             if not is_open(block, first_user, end_user, largest[item_block]):
                 continue
-            multiply(users, first_user, items, first_item, scores)
+            multiply(users, first_user, end_user, items, first_item, width, scores)
             mask_absent(scores, width, n_items - first_item)
             mask_seen(scores, width, seen, first_entry, entry, first_user)
             n_open += collect(
@@ -118,31 +120,39 @@ def collect_from_all(
 
 @compiled
 def multiply(
-    users: Quantized, first_user: int, items: Quantized, first_item: int, scores: Float32Array
+    users: Quantized,
+    first_user: int,
+    end_user: int,
+    items: Quantized,
+    first_item: int,
+    width: int,
+    scores: Float32Array,
 ) -> None:
-    """Fill a block of scores for the users and the items from these rows on.
+    """Fill a block of scores for some users and the ``width`` items from ``first_item`` on.
 
     Args:
         first_user, first_item: rows that begin a group.
-        scores: [TILE_USERS * width]; columns beyond the last group of items are left alone.
+        scores: [>= n_users, to a whole group, * width]; columns beyond the last group of items are
+            left alone.
     """
-    n_pairs, width = items.packed.shape[1], len(scores) // TILE_USERS
+    n_pairs = items.packed.shape[1]
     for column in range(0, min(width, len(items.scale) - first_item), LANES):
         item = first_item + column
-        multiply_tile(
-            users.packed,
-            first_user * n_pairs * 2,
-            items.packed,
-            item * n_pairs * 2,
-            users.scale,
-            first_user,
-            items.scale,
-            item,
-            scores,
-            column,
-            width,
-            n_pairs,
-        )
+        for user in range(first_user, end_user, TILE_USERS):
+            multiply_tile(
+                users.packed,
+                user * n_pairs * 2,
+                items.packed,
+                item * n_pairs * 2,
+                users.scale,
+                user,
+                items.scale,
+                item,
+                scores,
+                (user - first_user) * width + column,
+                width,
+                n_pairs,
+            )
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -13,7 +13,13 @@ import numpy as np
 
 from recsys_core.arrays import Float32Array, Float64Array
 from recsys_core.compiled import LANES
-from recsys_core.int16_kernels import TILE_USERS, Quantized, collect_from_all, quantize
+from recsys_core.int16_kernels import (
+    TILE_USERS,
+    USERS_AT_ONCE,
+    Quantized,
+    collect_from_all,
+    quantize,
+)
 from recsys_core.top_k_kernels import SeenItems, UserBlock, collect, mask_absent, mask_seen
 
 _UNIT = float(np.finfo(np.float32).eps) / 2
@@ -113,18 +119,17 @@ class Int16Product:
         quantize(items.factors, items.norms, 1 / self._unit, self._items)
         self._largest_error = float(self._items.error.max())
         self._users = Quantized.create(users_per_block, n_columns, TILE_USERS)
-        self._scores = np.empty(TILE_USERS * items.width, dtype=np.float32)
+        self._scores = np.empty(USERS_AT_ONCE * items.width, dtype=np.float32)
 
     def take_users(self, factors: Float32Array, norms: Float64Array) -> Float64Array:
         quantize(factors, norms, self._unit, self._users)
         error = self._users.error[: len(factors)]
         norms_after = norms + error
-        slack = 2 * (error * self._largest[0] + norms_after * self._largest_error) * (1 + 1e-6)
+        slack: Float64Array = 2 * (error * self._largest[0] + norms_after * self._largest_error)
+        slack *= 1 + 1e-6  # the roundings of this
         largest_after = self._largest[0] + self._largest_error
-        rounding: Float64Array = _bound_roundings(
-            norms_after * largest_after, self._SCORE_ROUNDINGS
-        )
-        return slack + rounding
+        slack += _bound_roundings(norms_after * largest_after, self._SCORE_ROUNDINGS)
+        return slack
 
     def collect(self, block: UserBlock, seen: SeenItems) -> None:
         collect_from_all(block, self._users, self._items, self._largest, seen, self._scores)
