@@ -29,6 +29,8 @@ from recsys_core.top_k_kernels import (
 USERS_PER_BLOCK = 384
 _WIDTHS = range(384, 641, LANES)
 """Items in a block: the scores of a block of users, 0.6 to 1 MB, then stay in a core's cache."""
+_PRODUCTS_PER_SCORE = 128
+"""Rough scores that the 16-bit product computes, and float32 does not, while one is made exact."""
 _LOWEST = np.float32(np.finfo(np.float32).min / 2)
 """Below any score, as overflow is refused, and above the -inf of masked items."""
 
@@ -157,14 +159,25 @@ class TopKScorer:
             position=buffers.position,
             work=buffers.work,
             wide=buffers.wide,
-            n_exact=np.zeros(1, dtype=np.int64),
+            n_needless=np.zeros(1, dtype=np.int64),
         )
         buffers.rough.fill(-np.inf)
         self._product.collect(users, self._group_seen(indptr, items))
         finish(users, item_index, score)
+        self._reconsider_product(n_users, int(users.n_needless[0]))
         for user in np.flatnonzero(norms == 0).tolist():
             seen = items[indptr[user] : indptr[user + 1]]
             count[user] = take_lowest_unseen(seen, self._is_seen, item_index[user], score[user])
+
+    def _reconsider_product(self, n_users: int, n_needless: int) -> None:
+        """Go over to float32 where the 16-bit product parts too few items.
+
+        For good: what makes it so, scores that are close for the norms, is in the items.
+        """
+        is_too_coarse = n_needless * _PRODUCTS_PER_SCORE > n_users * self.n_items
+        if is_too_coarse and isinstance(self._product, Int16Product):
+            del self._product  # before its successor is made: a worker has memory for one
+            self._product = Float32Product(self._items, USERS_PER_BLOCK)
 
     def _group_seen(self, indptr: Int64Array, items: Int32Array) -> SeenItems:
         n_seen = int(indptr[-1] - indptr[0])

@@ -46,7 +46,7 @@ class UserBlock(NamedTuple):
     position: Int32Array  # [>= n_users * capacity]: where they stand
     work: Float64Array  # [capacity] scratch: a user's scores in float64
     wide: Float64Array  # [n_columns] scratch: a user's factors in float64
-    n_exact: Int64Array  # [1]: scores computed in float64 so far
+    n_needless: Int64Array  # [1]: items scored in float64 only to be below the k best
 
 
 class SeenItems(NamedTuple):
@@ -257,7 +257,6 @@ def _keep_reaching(block: UserBlock, user: int, limit: Float32) -> int:
 @compiled
 def _rank_exactly(block: UserBlock, user: int, n: int) -> None:
     """Sort the first n candidates by float64 score, then item index; ``work`` holds the scores."""
-    block.n_exact[0] += n
     score, position, first = block.work, block.position, user * block.capacity
     for column in range(len(block.wide)):
         block.wide[column] = block.users[user, column]
@@ -277,6 +276,8 @@ def _rank_exactly(block: UserBlock, user: int, n: int) -> None:
                 score[at], position[first + at] = score[at - gap], position[first + at - gap]
                 at -= gap
             score[at], position[first + at] = held, held_position
+    for place in range(block.k, n):
+        block.n_needless[0] += score[place] < score[block.k - 1]
 
 
 @compiled_sum
