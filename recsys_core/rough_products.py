@@ -18,6 +18,7 @@ from recsys_core.int16_kernels import (
     USERS_AT_ONCE,
     Quantized,
     collect_from_all,
+    measure,
     quantize,
 )
 from recsys_core.top_k_kernels import SeenItems, UserBlock, collect, mask_absent, mask_seen
@@ -111,28 +112,45 @@ class Int16Product:
 
     def __init__(self, items: Catalogue, users_per_block: int) -> None:
         n_items, n_columns = items.factors.shape
+        self._column_scale = _even_out_columns(items.factors)
+        self._items = Quantized.create(n_items, n_columns, LANES)
+        measure(items.factors, self._column_scale, self._items)
+        self._largest_norm = float(self._items.norm.max())
         # Scores are multiplied by a scale of the item's and one of the user's. The largest norm is
         # in the user's, so that scales neither overflow nor lose digits where scores do not.
-        self._unit = float(items.norms[0]) or 1.0
-        self._largest = items.largest
-        self._items = Quantized.create(n_items, n_columns, LANES)
-        quantize(items.factors, items.norms, 1 / self._unit, self._items)
+        self._unit = self._largest_norm or 1.0
+        quantize(items.factors, self._column_scale, 1 / self._unit, self._items)
         self._largest_error = float(self._items.error.max())
         self._users = Quantized.create(users_per_block, n_columns, TILE_USERS)
         self._scores = np.empty(USERS_AT_ONCE * items.width, dtype=np.float32)
+        self._largest = items.largest
 
     def take_users(self, factors: Float32Array, norms: Float64Array) -> Float64Array:
-        quantize(factors, norms, self._unit, self._users)
+        measure(factors, 1 / self._column_scale, self._users)
+        quantize(factors, 1 / self._column_scale, self._unit, self._users)
         error = self._users.error[: len(factors)]
-        norms_after = norms + error
-        slack: Float64Array = 2 * (error * self._largest[0] + norms_after * self._largest_error)
-        slack *= 1 + 1e-6  # the roundings of this
-        largest_after = self._largest[0] + self._largest_error
-        slack += _bound_roundings(norms_after * largest_after, self._SCORE_ROUNDINGS)
-        return slack
+        rounded_norm = self._users.norm[: len(factors)] + error
+        slack: Float64Array = 2 * (error * self._largest_norm + rounded_norm * self._largest_error)
+        largest_scores = rounded_norm * (self._largest_norm + self._largest_error)
+        slack += _bound_roundings(largest_scores, self._SCORE_ROUNDINGS)
+        return slack * (1 + 1e-6)  # the norms' own rounding
 
     def collect(self, block: UserBlock, seen: SeenItems) -> None:
         collect_from_all(block, self._users, self._items, self._largest, seen, self._scores)
+
+
+def _even_out_columns(factors: Float32Array) -> Float64Array:
+    """Powers of two [n_columns] to multiply the columns of items by, and to divide those of users.
+
+    No score changes, but the norms do, and the steps with them. Some models' columns differ by a
+    factor of hundreds, nmf's above all, where users' differ the other way round; others' columns
+    are much alike on both sides. Going half the way serves both, and no product of norms becomes
+    more than 2 sqrt(n_columns) times the largest there was: scales do not overflow.
+    """
+    largest = np.abs(factors).max(axis=0).astype(np.float64)
+    largest[largest == 0] = 1.0
+    scale: Float64Array = np.exp2(-np.rint(np.log2(largest) / 2))
+    return scale
 
 
 def _bound_roundings(largest_scores: Float64Array, n: int) -> Float64Array:

@@ -1,9 +1,9 @@
 """Exact top-k of user_factors . item_factors without the items each user has seen.
 
-The order is that of the float64 scores, ties going to the lower item index. A float32 product over
-blocks finds the few items that can still be in a list; only those are scored in float64. What makes
-this exact is the bound on a float32 inner product's rounding error (Higham, *Accuracy and Stability
-of Numerical Algorithms*, section 3.1): |fl(u.v) - u.v| <= gamma_n |u|.|v| <= gamma_n ||u|| ||v||.
+The order is that of the float64 scores, ties going to the lower item index. A rough product over
+blocks, in 16-bit integers or in float32, finds the few items that can still be in a list; only
+those are scored in float64. What makes this exact is the product's bound on its own error, see
+``rough_products``.
 
 Items are held in descending order of their norm: the first block then gives a high threshold, and
 once ||u|| ||v|| is below every user's threshold all further blocks can be skipped.
@@ -97,7 +97,7 @@ class TopKScorer:
         self._block_of, self._column_of = np.divmod(
             np.argsort(self._item_at).astype(np.int32), np.int32(self._items.width)
         )
-        self._product: RoughProduct = _choose_product()(self._items, USERS_PER_BLOCK)
+        self._product: RoughProduct = choose_product()(self._items, USERS_PER_BLOCK)
         self._buffers = _Buffers.create(self.n_columns, self.k)
         self._is_seen = np.zeros(self.n_items, dtype=np.bool_)
 
@@ -220,5 +220,6 @@ def choose_width(n_items: int) -> int:
     return min(_WIDTHS, key=lambda width: (-(-n_items // width) * width, -width))
 
 
-def _choose_product() -> type[Float32Product] | type[Int16Product]:
+def choose_product() -> type[Float32Product] | type[Int16Product]:
+    """The fastest that this CPU can compute: each executor of a job asks its own."""
     return Int16Product if has_feature(FEATURE) else Float32Product
