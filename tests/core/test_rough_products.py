@@ -199,12 +199,27 @@ def test_a_model_too_fine_for_16_bits_goes_over_to_float32() -> None:
     assert (before, after) == ("Int16Product", "Float32Product")
 
 
+def draw_uneven(n_rows: int, size: np.ndarray, seed: int) -> np.ndarray:
+    return (draw(n_rows, len(size), seed=seed) * size).astype(np.float32)
+
+
+SIZE = 10.0 ** np.linspace(-2, 2, 8)
+
+
 @needs_int16
-@pytest.mark.parametrize("ties", [False, True])
-def test_a_model_that_16_bits_serve_stays_with_them(ties: bool) -> None:
-    """Ties are no reason to leave: float32 could not part them."""
-    items = np.ones((5000, 6), np.float32) if ties else draw(5000, 6)
-    _, before, after = rank_and_name_product(items, draw(30, 6, seed=1))
+@pytest.mark.parametrize(
+    ("items", "users"),
+    [
+        (draw(5000, 6), draw(30, 6, seed=1)),
+        # Ties are no reason to leave: float32 could not part them.
+        (np.ones((5000, 6), np.float32), draw(30, 6, seed=1)),
+        # Columns that are large for items and small for users, and the other way round.
+        (draw_uneven(5000, SIZE, 0), draw_uneven(30, 1 / SIZE, 1)),
+    ],
+    ids=["even", "ties", "uneven columns"],
+)
+def test_a_model_that_16_bits_serve_stays_with_them(items: np.ndarray, users: np.ndarray) -> None:
+    _, before, after = rank_and_name_product(items, users)
     assert (before, after) == ("Int16Product", "Int16Product")
 
 
