@@ -114,7 +114,7 @@ def collect_from_all(
     n_users, n_items, width = len(block.n_found), len(block.item_at), len(scores) // USERS_AT_ONCE
     entry = 0
     for item_block in range(len(largest)):
-        first_item, n_open = item_block * width, 0
+        first_item, any_open = item_block * width, False
         for first_user in range(0, n_users, USERS_AT_ONCE):
             end_user = min(first_user + USERS_AT_ONCE, n_users)
             first_entry = entry
@@ -122,13 +122,12 @@ def collect_from_all(
                 entry += 1
             if not is_open(block, first_user, end_user, largest[item_block]):
                 continue
+            any_open = True
             multiply(users, first_user, end_user, items, first_item, width, scores)
             mask_absent(scores, width, n_items - first_item)
             mask_seen(scores, width, seen, first_entry, entry, first_user)
-            n_open += collect(
-                block, scores, width, first_item, largest[item_block], first_user, end_user
-            )
-        if n_open == 0:
+            collect(block, scores, width, first_item, largest[item_block], first_user, end_user)
+        if not any_open:
             break
 
 

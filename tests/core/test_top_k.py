@@ -252,11 +252,12 @@ def test_order_is_that_of_float64_where_float32_loses_it() -> None:
 
 @pytest.mark.parametrize("first", [0, 1])
 def test_users_who_are_done_do_not_stop_the_others(first: int) -> None:
-    """The longest items serve one half of the users; the other half waits for the last block."""
-    items = np.float32([[2, 0]] * 700 + [[0, 1]] * 5)
+    """The first block serves one half of the users; the other half waits for the last block."""
+    items = np.float32([[2, 0]] * 64 + [[1.5, 0]] * 64 + [[0, 1]] * 5)
     users = np.roll(np.float32([[0, 1]] * 70 + [[1, 0]] * 70), 70 * first, axis=0)
-    lists = assert_exact(users, items, see_nothing(140, 705), 5)
-    assert set(lists.item_index[lists.score == 1].tolist()) == {*range(700, 705)}
+    with set_sizes(_WIDTHS=(64,)):
+        lists = assert_exact(users, items, see_nothing(140, 133), 5)
+    assert set(lists.item_index[lists.score == 1].tolist()) == {*range(128, 133)}
 
 
 def test_ranks_count_from_one_for_each_user() -> None:
