@@ -18,12 +18,23 @@ import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 LANES = 64
 """Scores that ``reaching`` compares at once."""
+
+
+@cache
+def has_feature(name: str) -> bool:
+    """Whether this process compiles for a CPU with a feature, by LLVM's name for it.
+
+    That is this machine's CPU unless numba's settings say otherwise.
+    """
+    _triple, _cpu, features = cpu_target.target_context.codegen().magic_tuple()
+    return f"+{name}" in features.split(",")
 
 
 def compiled(function: Function) -> Function:

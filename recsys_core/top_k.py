@@ -1,9 +1,9 @@
 """Exact top-k of user_factors . item_factors without the items each user has seen.
 
-The order is that of the float64 scores, ties going to the lower item index. A float32 product over
-blocks finds the few items that can still be in a list; only those are scored in float64. What makes
-this exact is the bound on a float32 inner product's rounding error (Higham, *Accuracy and Stability
-of Numerical Algorithms*, section 3.1): |fl(u.v) - u.v| <= gamma_n |u|.|v| <= gamma_n ||u|| ||v||.
+The order is that of the float64 scores, ties going to the lower item index. A rough product over
+blocks, in 16-bit integers or in float32, finds the few items that can still be in a list; only
+those are scored in float64. What makes this exact is the product's bound on its own error, see
+``rough_products``.
 
 Items are held in descending order of their norm: the first block then gives a high threshold, and
 once ||u|| ||v|| is below every user's threshold all further blocks can be skipped.
@@ -14,20 +14,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys_core.arrays import Csr, Float32Array, Float64Array, Int32Array, Int64Array
-from recsys_core.compiled import LANES
+from recsys_core.compiled import LANES, has_feature
 from recsys_core.csr import split_pattern
+from recsys_core.int16_kernels import FEATURE
+from recsys_core.rough_products import Catalogue, Float32Product, Int16Product, RoughProduct
 from recsys_core.top_k_kernels import (
+    SeenItems,
     UserBlock,
-    collect,
     finish,
     group_seen,
-    mask_seen,
     take_lowest_unseen,
 )
 
 USERS_PER_BLOCK = 384
 _WIDTHS = range(384, 641, LANES)
 """Items in a block: the scores of a block of users, 0.6 to 1 MB, then stay in a core's cache."""
+_PRODUCTS_PER_SCORE = 128
+"""Rough scores that the 16-bit product computes, and float32 does not, while one is made exact."""
 _LOWEST = np.float32(np.finfo(np.float32).min / 2)
 """Below any score, as overflow is refused, and above the -inf of masked items."""
 
@@ -86,17 +89,16 @@ class TopKScorer:
         self.k = min(k, self.n_items)
         norms = np.linalg.norm(item_factors.astype(np.float64), axis=1)
         self._item_at = np.argsort(-norms, kind="stable").astype(np.int32)  # position -> item_index
-        self._factors = item_factors[self._item_at].astype(np.float32, copy=False)
-        self._width = choose_width(self.n_items)
-        starts = np.arange(0, self.n_items, self._width)
-        self._block_of, self._column_of = np.divmod(
-            np.argsort(self._item_at).astype(np.int32), np.int32(self._width)
+        self._items = Catalogue(
+            factors=item_factors[self._item_at].astype(np.float32, copy=False),
+            norms=norms[self._item_at],
+            width=choose_width(self.n_items),
         )
-        self._blocks = np.zeros((len(starts), self.n_columns, self._width), dtype=np.float32)
-        for block, part in enumerate(np.split(self._factors, starts[1:])):
-            self._blocks[block, :, : len(part)] = part.T
-        self._largest_norms = norms[self._item_at[starts]]
-        self._buffers = _Buffers.create(self.n_columns, self._width, self.k)
+        self._block_of, self._column_of = np.divmod(
+            np.argsort(self._item_at).astype(np.int32), np.int32(self._items.width)
+        )
+        self._product: RoughProduct = choose_product()(self._items, USERS_PER_BLOCK)
+        self._buffers = _Buffers.create(self.n_columns, self.k)
         self._is_seen = np.zeros(self.n_items, dtype=np.bool_)
 
     def rank(self, user_factors: Float32Array, seen: Csr) -> RankedItems:
@@ -113,7 +115,7 @@ class TopKScorer:
             ValueError: user factors that are not finite, or so large that scores overflow.
         """
         largest = np.abs(user_factors).max(initial=0.0) * self.n_columns**0.5
-        if not largest * self._largest_norms[0] < np.finfo(np.float32).max / 4:
+        if not largest * self._items.norms[0] < np.finfo(np.float32).max / 4:
             raise ValueError("user_factors must be finite and their scores within float32")
         n_users = len(user_factors)
         indptr, items = split_pattern(seen)
@@ -140,18 +142,15 @@ class TopKScorer:
     ) -> None:
         """Rank up to USERS_PER_BLOCK users into ``lists``: counts, item_index, score."""
         n_users, buffers, (count, item_index, score) = len(factors), self._buffers, lists
-        # One shape for every product: a row's scores then come from the same BLAS kernel wherever
-        # the row stands, so lists do not depend on who shares the block.
         buffers.users[:n_users] = factors
-        buffers.users[n_users:] = 0.0
         norms = np.sqrt(np.einsum("ij,ij->i", factors, factors, dtype=np.float64))
         users = UserBlock(
             k=self.k,
             users=buffers.users,
-            factors=self._factors,
+            factors=self._items.factors,
             item_at=self._item_at,
             norm=norms,
-            slack=self._rounding_slack(norms),
+            slack=self._product.take_users(buffers.users[:n_users], norms),
             # All items tie for a user without taste: answered apart, as all are candidates.
             threshold=np.where(norms == 0, np.float32(np.inf), _LOWEST),
             n_found=count,
@@ -160,41 +159,35 @@ class TopKScorer:
             position=buffers.position,
             work=buffers.work,
             wide=buffers.wide,
+            n_needless=np.zeros(1, dtype=np.int64),
         )
-        row, column, ends = self._group_seen(indptr, items)
         buffers.rough.fill(-np.inf)
-        for block, largest in enumerate(self._largest_norms):
-            np.dot(buffers.users, self._blocks[block], out=buffers.scores)
-            first = block * self._width
-            buffers.scores[:, self.n_items - first :] = -np.inf
-            part = slice(ends[block - 1] if block else 0, ends[block])
-            mask_seen(buffers.scores, row[part], column[part])
-            bound = largest * (1 + 1e-6)  # of the norms' own rounding
-            if not collect(users, buffers.scores.ravel(), self._width, first, bound):
-                break
+        self._product.collect(users, self._group_seen(indptr, items))
         finish(users, item_index, score)
+        self._reconsider_product(n_users, int(users.n_needless[0]))
         for user in np.flatnonzero(norms == 0).tolist():
             seen = items[indptr[user] : indptr[user + 1]]
             count[user] = take_lowest_unseen(seen, self._is_seen, item_index[user], score[user])
 
-    def _group_seen(
-        self, indptr: Int64Array, items: Int32Array
-    ) -> tuple[Int32Array, Int32Array, Int64Array]:
-        """User rows and columns of the seen items, block by block, and where each block ends."""
-        n_seen = int(indptr[-1] - indptr[0])
-        row, column = np.empty(n_seen, dtype=np.int32), np.empty(n_seen, dtype=np.int32)
-        ends = np.empty(len(self._blocks), dtype=np.int64)
-        group_seen(indptr, items, self._block_of, self._column_of, row, column, ends)
-        return row, column, ends
+    def _reconsider_product(self, n_users: int, n_needless: int) -> None:
+        """Go over to float32 where the 16-bit product parts too few items.
 
-    def _rounding_slack(self, norms: Float64Array) -> Float64Array:
-        """Twice the bound on |float32 score - exact score|: once for each side of a comparison."""
-        unit = float(np.finfo(np.float32).eps) / 2
-        n = self.n_columns + 4  # the sum's own terms, and the roundings of a threshold
-        gamma = n * unit / (1 - n * unit)
-        underflow = n * float(np.finfo(np.float32).tiny)  # which no relative bound covers
-        slack: Float64Array = 2 * (gamma * norms * self._largest_norms[0] + underflow)
-        return slack
+        For good: what makes it so, scores that are close for the norms, is in the items.
+        """
+        is_too_coarse = n_needless * _PRODUCTS_PER_SCORE > n_users * self.n_items
+        if is_too_coarse and isinstance(self._product, Int16Product):
+            del self._product  # before its successor is made: a worker has memory for one
+            self._product = Float32Product(self._items, USERS_PER_BLOCK)
+
+    def _group_seen(self, indptr: Int64Array, items: Int32Array) -> SeenItems:
+        n_seen = int(indptr[-1] - indptr[0])
+        seen = SeenItems(
+            row=np.empty(n_seen, dtype=np.int32),
+            column=np.empty(n_seen, dtype=np.int32),
+            ends=np.empty(len(self._items.largest), dtype=np.int64),
+        )
+        group_seen(indptr, items, self._block_of, self._column_of, seen)
+        return seen
 
 
 @dataclass(frozen=True)
@@ -202,7 +195,6 @@ class _Buffers:
     """Memory of one scorer, allocated once: fresh memory is slow to touch."""
 
     users: Float32Array  # [USERS_PER_BLOCK, n_columns]
-    scores: Float32Array  # [USERS_PER_BLOCK, width]
     capacity: int  # candidates that a user may have
     rough: Float32Array  # [USERS_PER_BLOCK * capacity]: their scores
     position: Int32Array  # [USERS_PER_BLOCK * capacity]: where they stand
@@ -210,12 +202,11 @@ class _Buffers:
     wide: Float64Array  # [n_columns]: a user's factors in float64
 
     @classmethod
-    def create(cls, n_columns: int, width: int, k: int) -> "_Buffers":
+    def create(cls, n_columns: int, k: int) -> "_Buffers":
         # Two and a half lists, in whole groups: half as much means cutting back twice as often.
         capacity = LANES * -(-5 * k // (2 * LANES))
         return cls(
             users=np.zeros((USERS_PER_BLOCK, n_columns), dtype=np.float32),
-            scores=np.empty((USERS_PER_BLOCK, width), dtype=np.float32),
             capacity=capacity,
             rough=np.empty(USERS_PER_BLOCK * capacity, dtype=np.float32),
             position=np.empty(USERS_PER_BLOCK * capacity, dtype=np.int32),
@@ -227,3 +218,8 @@ class _Buffers:
 def choose_width(n_items: int) -> int:
     """Items in a block: the width that leaves the fewest columns of the last block empty."""
     return min(_WIDTHS, key=lambda width: (-(-n_items // width) * width, -width))
+
+
+def choose_product() -> type[Float32Product] | type[Int16Product]:
+    """The fastest that this CPU can compute: each executor of a job asks its own."""
+    return Int16Product if has_feature(FEATURE) else Float32Product

@@ -46,6 +46,15 @@ class UserBlock(NamedTuple):
     position: Int32Array  # [>= n_users * capacity]: where they stand
     work: Float64Array  # [capacity] scratch: a user's scores in float64
     wide: Float64Array  # [n_columns] scratch: a user's factors in float64
+    n_needless: Int64Array  # [1]: items scored in float64 only to be below the k best
+
+
+class SeenItems(NamedTuple):
+    """What some users have seen: sorted by block of items, then by user."""
+
+    row: Int32Array  # [n_seen]: the user
+    column: Int32Array  # [n_seen]: the item's place within its block
+    ends: Int64Array  # [n_blocks]: where each block's entries end
 
 
 @compiled
@@ -54,18 +63,15 @@ def group_seen(
     items: Int32Array,
     block_of: Int32Array,
     column_of: Int32Array,
-    row: Int32Array,
-    column: Int32Array,
-    ends: Int64Array,
+    seen: SeenItems,
 ) -> None:
-    """Sort the seen items of some users by the block of items they stand in.
+    """Sort the seen items of some users into ``seen``, by the block of items they stand in.
 
     Args:
         indptr: [n_users + 1] into ``items``; need not begin at 0.
         block_of, column_of: [n_items] where each item stands.
-        row, column: filled with the user and the place within the block of each entry.
-        ends: [n_blocks]; filled with the end of each block's entries.
     """
+    row, column, ends = seen
     ends[:] = 0
     for entry in range(indptr[0], indptr[-1]):
         ends[block_of[items[entry]]] += 1
@@ -82,33 +88,62 @@ def group_seen(
 
 
 @compiled
-def mask_seen(scores: Float32Array, row: Int32Array, column: Int32Array) -> None:
-    """Put -inf where a user has seen the item."""
-    for entry in range(len(row)):
-        scores[row[entry], column[entry]] = -np.inf
+def mask_seen(
+    scores: Float32Array, width: int, seen: SeenItems, first: int, end: int, first_user: int
+) -> None:
+    """Put -inf where the entries from ``first`` to ``end`` say that a user has seen the item.
+
+    Args:
+        scores: [>= n_users * width] of users from ``first_user`` and of these entries' block.
+    """
+    for entry in range(first, end):
+        scores[(seen.row[entry] - first_user) * width + seen.column[entry]] = -np.inf
+
+
+@compiled
+def mask_absent(scores: Float32Array, width: int, n_columns: int) -> None:
+    """Put -inf into the columns of a block of scores where there are no items any more."""
+    for row in range(0, len(scores), width):
+        for column in range(n_columns, width):
+            scores[row + column] = -np.inf
+
+
+@compiled
+def is_open(block: UserBlock, first_user: int, end_user: int, largest: float) -> bool:
+    """Whether an item of the norm ``largest`` may reach the threshold of one of the users."""
+    for user in range(first_user, end_user):
+        if block.norm[user] * largest >= block.threshold[user]:
+            return True
+    return False
 
 
 @compiled
 def collect(
-    block: UserBlock, scores: Float32Array, width: int, first_position: int, largest: float
+    block: UserBlock,
+    scores: Float32Array,
+    width: int,
+    first_position: int,
+    largest: float,
+    first_user: int,
+    end_user: int,
 ) -> int:
     """Add to each user's candidates the scores of some items that reach the user's threshold.
 
     Args:
-        scores: [>= n_users * width] of the items from ``first_position``, row by row; width is a
-            multiple of LANES.
+        scores: [>= n_users * width] of the users from ``first_user`` and of the items from
+            ``first_position``, row by row; width is a multiple of LANES.
         largest: norm of the first of these items, which no other exceeds.
 
     Returns:
         How many users could have found something: at 0, no further items need be looked at.
     """
     n_open = 0
-    for user in range(len(block.n_found)):
-        limit = block.threshold[user]
-        if block.norm[user] * largest < limit:
+    for user in range(first_user, end_user):
+        if not is_open(block, user, user + 1, largest):
             continue
         n_open += 1
-        row, first = user * width, user * block.capacity
+        limit = block.threshold[user]
+        row, first = (user - first_user) * width, user * block.capacity
         n = first + block.n_found[user]
         if first_position == 0 and block.k <= LANES // 2:
             limit = _first_limit(scores, row, width, block.k, block.slack[user], limit)
@@ -241,6 +276,8 @@ def _rank_exactly(block: UserBlock, user: int, n: int) -> None:
                 score[at], position[first + at] = score[at - gap], position[first + at - gap]
                 at -= gap
             score[at], position[first + at] = held, held_position
+    for place in range(block.k, n):
+        block.n_needless[0] += score[place] < score[block.k - 1]
 
 
 @compiled_sum

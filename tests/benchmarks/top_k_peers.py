@@ -97,8 +97,8 @@ def matrix_product(problem: Problem) -> Callable[[], object]:
             for row in range(0, len(problem.users), n_rows):
                 part = problem.users[row : row + n_rows]
                 for block in blocks[:-1]:
-                    np.dot(part, block, out=buffer)
-                np.dot(part, blocks[-1], out=last)
+                    np.dot(part, block, out=buffer[: len(part)])
+                np.dot(part, blocks[-1], out=last[: len(part)])
 
         return multiply
 

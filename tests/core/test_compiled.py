@@ -7,9 +7,18 @@ import sys
 import zipfile
 from pathlib import Path
 
+import llvmlite.binding as llvm
 import numpy as np
 
-from recsys_core.compiled import LANES, compiled, count_bits, lowest_bit, raise_to, reaching
+from recsys_core.compiled import (
+    LANES,
+    compiled,
+    count_bits,
+    has_feature,
+    lowest_bit,
+    raise_to,
+    reaching,
+)
 
 PACKAGE = Path(__file__).parents[2] / "recsys_core"
 SUM = """
@@ -81,3 +90,10 @@ def test_vector_operations_are_what_they_say() -> None:
     assert _use_all(scores, 5, np.float32(10)) == (0, -1, 15)
     scores[7] = -np.inf
     assert _use_all(scores, 7, np.float32(-np.inf))[0] == LANES
+
+
+def test_features_are_those_of_this_cpu() -> None:
+    here = llvm.get_host_cpu_features()
+    for name in ("sse2", "avx2", "avx512f", "avx512vnni", "neon"):
+        assert has_feature(name) == here.get(name, False)
+    assert not has_feature("avx512")  # the beginning of a name is not a name

@@ -11,9 +11,22 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
 from recsys_core import top_k
+from recsys_core.compiled import has_feature
+from recsys_core.int16_kernels import FEATURE
+from recsys_core.rough_products import Float32Product, Int16Product
 from recsys_core.top_k import RankedItems, TopKScorer, choose_width
 
 Draw = Callable[..., np.ndarray]
+Factors = tuple[np.ndarray, np.ndarray]  # of users and of items
+
+
+@pytest.fixture(params=[Float32Product, Int16Product], scope="module", autouse=True)
+def _product(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test of this file is of both products."""
+    if request.param is Int16Product and not has_feature(FEATURE):
+        pytest.skip(f"the CPU has no {FEATURE}")
+    with set_sizes(choose_product=lambda: request.param):
+        yield
 
 
 def draw_factors(
@@ -82,6 +95,73 @@ def set_sizes(**sizes: object) -> Iterator[None]:
         for name, size in sizes.items():
             patch.setattr(top_k, name, size)
         yield
+
+
+def draw_heavy_tails(rng: np.random.Generator, n_users: int, n_items: int) -> Factors:
+    """A few large factors set the steps of each row, and a few long rows those of all."""
+    users, items = rng.standard_cauchy((n_users, 20)), rng.standard_cauchy((n_items, 20))
+    return users, items * rng.lognormal(0, 2, (n_items, 1))
+
+
+def draw_sparse_parts(rng: np.random.Generator, n_users: int, n_items: int) -> Factors:
+    """As nmf's: non-negative, mostly zero, columns of different size; many scores are 0."""
+    size = 10.0 ** rng.uniform(-2, 2, 15)
+    users = rng.exponential(1, (n_users, 15)) * (rng.random((n_users, 15)) < 0.2) / size
+    return users, rng.exponential(1, (n_items, 15)) * (rng.random((n_items, 15)) < 0.3) * size
+
+
+def draw_biases(rng: np.random.Generator, n_users: int, n_items: int) -> Factors:
+    """As mf's: items [q, b, 1], users [p, 1, mu + b]; most of a score is the same for all items."""
+    users, items = rng.normal(0, 0.1, (n_users, 10)), rng.normal(0, 0.1, (n_items, 10))
+    users[:, 8], users[:, 9] = 1, 3.5 + users[:, 9]
+    items[:, 9] = 1
+    return users, items
+
+
+def draw_near_ties(rng: np.random.Generator, n_users: int, n_items: int) -> Factors:
+    """Items that differ in the last bits of float32."""
+    items = np.float32(rng.standard_normal(7)) * (1 + rng.integers(0, 4, (n_items, 7)) * 2.0**-23)
+    return rng.standard_normal((n_users, 7)), items
+
+
+def draw_hidden_differences(rng: np.random.Generator, n_users: int, n_items: int) -> Factors:
+    """Two large columns that cancel, over one of differences far below a 16-bit step."""
+    users, large = rng.uniform(1, 2, (n_users, 1)), rng.uniform(500, 999, (n_items, 1))
+    differences = rng.integers(0, 64, (n_items, 1)) / 1024
+    return users * [1, 1, 1], np.hstack([large, differences, -large])
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        draw_heavy_tails,
+        draw_sparse_parts,
+        draw_biases,
+        draw_near_ties,
+        draw_hidden_differences,
+    ],
+)
+@pytest.mark.parametrize("k", [1, 10, 100])
+def test_lists_are_exact_whatever_the_factors(
+    draw: Callable[[np.random.Generator, int, int], Factors], k: int
+) -> None:
+    users, items = draw(np.random.default_rng(k), 60, 2500)
+    assert_exact(users.astype(np.float32), items.astype(np.float32), draw_seen(60, 2500), k)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(0, 999),
+    st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=1, max_size=9),
+    st.integers(1, 40),
+)
+def test_magnitudes_of_columns_do_not_matter(
+    seed: int, exponents: list[tuple[int, int]], k: int
+) -> None:
+    of_users, of_items = np.float32(10.0) ** np.array(exponents, dtype=np.float32).T
+    users = draw_factors(7, len(exponents), seed=seed) * of_users
+    items = draw_factors(700, len(exponents), seed=seed + 1) * of_items
+    assert_exact(users, items, draw_seen(7, 700), k)
 
 
 @pytest.mark.parametrize("draw", [draw_factors, draw_integers])
@@ -168,6 +248,16 @@ def test_order_is_that_of_float64_where_float32_loses_it() -> None:
     lists = assert_exact(np.ones((2, 3), np.float32), items, see_nothing(2, 3000), 50)
     rough = (items[:, 0] + items[:, 1]) + items[:, 2]
     assert set(lists.item_index[:50].tolist()) != set(np.argsort(-rough)[:50].tolist())
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_users_who_are_done_do_not_stop_the_others(first: int) -> None:
+    """The first block serves one half of the users; the other half waits for the last block."""
+    items = np.float32([[2, 0]] * 64 + [[1.5, 0]] * 64 + [[0, 1]] * 5)
+    users = np.roll(np.float32([[0, 1]] * 70 + [[1, 0]] * 70), 70 * first, axis=0)
+    with set_sizes(_WIDTHS=(64,)):
+        lists = assert_exact(users, items, see_nothing(140, 133), 5)
+    assert set(lists.item_index[lists.score == 1].tolist()) == {*range(128, 133)}
 
 
 def test_ranks_count_from_one_for_each_user() -> None:
