@@ -7,20 +7,17 @@ registers while the columns are gone through (Goto and van de Geijn, *Anatomy of
 Matrix Multiplication*, ACM TOMS 34(3), 2008).
 """
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from recsys_core.arrays import Float32Array, Float64Array
+from recsys_core.arrays import Float32Array, Float64Array, Int16Array
 from recsys_core.compiled import LANES, compiled
 from recsys_core.top_k_kernels import SeenItems, UserBlock, collect, is_open, mask_absent, mask_seen
-
-Int16Array: TypeAlias = npt.NDArray[np.int16]
 
 FEATURE = "avx512vnni"
 """LLVM's name of what the CPU must have."""
