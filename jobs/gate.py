@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from jobs.config import GateConfig
 from jobs.errors import GateError
-from jobs.schemas import ITEM_ID, USER_ID
+from jobs.schemas import ITEM_CLUSTERS, ITEM_ID, USER_ID
 
 _SIDES = ("now", "before")
 
@@ -50,7 +50,7 @@ def check_bounds(
     values: dict[str, float | None] = {
         "min_users_covered": _share(audit["users"], manifest["funnel"][0]["users"]),
         "min_rows": audit["rows"],
-        "min_item_coverage": _share(audit["distinct_items"], manifest["funnel"][-1]["items"]),
+        "min_item_coverage": _share(audit["distinct_items"], _count_items(manifest)),
         "max_top_item_share": _share(audit["top_item_lists"], audit["users"]),
         "min_score": audit["min_score"],
         "max_score": audit["max_score"],
@@ -65,6 +65,12 @@ def check_bounds(
         for bound, value in values.items()
         if value is not None
     ]
+
+
+def _count_items(manifest: Mapping[str, Any]) -> int:
+    """Items that could be recommended; of a model that is used again some have no ratings left."""
+    kept = int(manifest["funnel"][-1]["items"])
+    return int(manifest.get("rows", {}).get(ITEM_CLUSTERS.name, kept))
 
 
 def _share(part: int, whole: int) -> float:

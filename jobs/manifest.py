@@ -48,6 +48,7 @@ def describe_training(
     columns["timestamp"] = (columns["timestamp"] or TIMESTAMP) if source.has_timestamp else None
     return {
         **run.footer,
+        "reused_from": None,
         "model": train.model,
         "settings": getattr(train, train.model).model_dump(),
         "seed": train.seed,
@@ -72,6 +73,7 @@ def make_manifest(
     refused: Mapping[str, int],
     evaluation: Mapping[str, Any] | None,
     training: Mapping[str, Any],
+    incremental: Mapping[str, Any] | None,
     clusters: Mapping[str, Any],
     model_sha256: Mapping[str, str],
     audit: RecommendationsAudit,
@@ -94,6 +96,7 @@ def make_manifest(
         "quarantined": dict(refused),
         "evaluation": None if evaluation is None else dict(evaluation),
         "training": dict(training),
+        "incremental": None if incremental is None else dict(incremental),
         "clusters": dict(clusters),
         "model_sha256": dict(model_sha256),
         "audit": asdict(audit),

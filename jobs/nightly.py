@@ -4,17 +4,20 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import DataType
 
 from jobs.account import RowAccount, account_rows
 from jobs.audit import audit_columns, audit_excluded, audit_recommendations, audit_rows
 from jobs.catalog import add_titles, make_catalog
-from jobs.clean import CleanRatings, clean_ratings, require_few_refused
+from jobs.choices import Choices
+from jobs.clean import CleanRatings, GivenItems, clean_ratings, require_few_refused
 from jobs.cluster import (
     EarlierClusters,
     describe_clusters,
@@ -25,17 +28,33 @@ from jobs.cluster import (
 )
 from jobs.config import Config, PublishConfig
 from jobs.errors import GateError, JobError, LockedError
-from jobs.evaluate import choose_model, evaluate_candidates, needs_times
+from jobs.evaluate import EvaluationReport, choose_model, evaluate_candidates, needs_times
 from jobs.failures import explain_failures
-from jobs.index import index_ratings
+from jobs.incremental import ScoringWork, hash_ratings, score_everyone, split_work
+from jobs.index import IndexedRatings, index_ratings
 from jobs.manifest import describe_training, make_manifest
 from jobs.metastore import check_table
-from jobs.plan import InputSize, describe_plan, make_plan, measure_input, read_limits, require_fit
+from jobs.plan import (
+    InputSize,
+    Plan,
+    describe_plan,
+    make_plan,
+    measure_input,
+    read_limits,
+    require_fit,
+)
 from jobs.preflight import check_cluster
 from jobs.publish import Run, StagedRun
-from jobs.read import read_items, read_ratings
-from jobs.release import Candidate, Choices, PublishedRun, release_run
+from jobs.read import RatingsInput, read_items, read_ratings
+from jobs.release import Candidate, PublishedRun, release_run
 from jobs.report_data import RunItems
+from jobs.reuse import (
+    ReusedModel,
+    announce_reuse,
+    find_earlier_lists,
+    load_current_model,
+    require_item_ids,
+)
 from jobs.runs import find_current, hold_output, prepare_output
 from jobs.schemas import (
     EVALUATION,
@@ -44,6 +63,7 @@ from jobs.schemas import (
     ITEM_FACTORS,
     ITEM_ID,
     RECOMMENDATIONS,
+    SCORED_USERS,
     SIMILAR_ITEMS,
     TITLED_RECOMMENDATIONS,
     USER_FACTORS,
@@ -57,7 +77,7 @@ from jobs.status import FinalState, RunStatus
 from jobs.storage import Storage, open_storage
 from jobs.summary import pick_lists, print_summary, print_table
 from jobs.train import collect_ratings, train_model
-from recsys_core.factor_model import FactorModel
+from recsys_core.factor_model import FactorModel, TrainedModel
 from recsys_core.model_format import ItemCatalog, SavedModel
 
 logger = logging.getLogger(__name__)
@@ -70,6 +90,8 @@ def run_nightly(
     spark: SparkSession, config: Config, run_date: date, choices: Choices = _NO_CHOICES
 ) -> PublishedRun:
     """Read, clean, index, train, score, cluster, audit, judge and publish one night.
+
+    With ``choices.reuse_model`` nothing is trained: the model is the current run's.
 
     Raises:
         JobError: the run ended without a change to what readers see.
@@ -87,7 +109,7 @@ def run_nightly(
             check_table(spark, config.publish.table)
         staged = StagedRun(storage, run)
         try:
-            candidate = _run_stages(spark, config, storage, staged, environment)
+            candidate = _run_stages(spark, config, storage, staged, environment, choices)
             published = release_run(spark, config, storage, candidate, choices)
         finally:
             staged.discard()  # what was kept has left the staging directory by then
@@ -104,15 +126,23 @@ def run_nightly(
     return published
 
 
-def plan_night(spark: SparkSession, config: Config) -> None:
+def plan_night(spark: SparkSession, config: Config, choices: Choices = _NO_CHOICES) -> None:
     """Print what the night would need; nothing is written.
 
     Raises:
-        JobError: input that cannot be read, or a night that cannot fit.
+        JobError: input or a model that cannot be read, or a night that cannot fit.
     """
+    reused = None
+    if choices.reuse_model:
+        reused = _load_model(open_storage(spark, config.output.path), choices)
     source = read_ratings(spark, config.input, config.clean)
     n_partitions = choose_partitions(spark, config.spark, source.bytes)
-    plan = make_plan(measure_input(source.rows), config, n_partitions)
+    size = measure_input(source.rows)
+    if reused is None:
+        plan = make_plan(size, config, n_partitions)
+    else:
+        size = replace(size, items=len(reused.saved.catalog))
+        plan = make_plan(size, config, n_partitions, reused.n_columns)
     limits = read_limits(spark)
     print_table(describe_plan(plan, limits))
     require_fit(plan, limits)
@@ -140,44 +170,48 @@ def _run_stages(
     storage: Storage,
     staged: StagedRun,
     environment: dict[str, Any],
+    choices: Choices,
 ) -> Candidate:
     clock = StageClock()
     with clock.stage("read"):
+        reused = _load_model(storage, choices)
         source = read_ratings(spark, config.input, config.clean)
         item_id_type = source.rows.schema[ITEM_ID].dataType
         items = read_items(spark, config.input, id_type_name(item_id_type))
+        given = None if reused is None else _take_over(reused, config, item_id_type)
     with clock.stage("clean"):  # Spark is lazy: the rows are read here
         n_partitions = choose_partitions(spark, config.spark, source.bytes)
-        keep_times = config.evaluates and needs_times(
-            config.evaluate, has_timestamp=source.has_timestamp
+        keep_times = (
+            reused is None
+            and config.evaluates
+            and needs_times(config.evaluate, has_timestamp=source.has_timestamp)
         )
         account = account_rows(source.rows, n_partitions, keep_times=keep_times)
         _keep_refused(staged, account)
-        clean = clean_ratings(account, config.clean)
+        clean = clean_ratings(account, config.clean, given)
         require_few_refused(account.refused, clean.funnel[0].rows, config.clean.max_bad_fraction)
         _keep_excluded(staged, clean)
     with clock.stage("index"):
-        indexed = index_ratings(clean.ratings, clean.items)
+        indexed = index_ratings(clean.ratings, clean.items, given.index if given else None)
         account.frame.unpersist()  # from here on everything runs on the indexed ratings
         catalog = make_catalog(indexed, clean.excluded_items, items.items)
     size = InputSize(clean.funnel[-1].rows, clean.funnel[-1].users, len(catalog))
-    require_fit(make_plan(size, config, n_partitions), read_limits(spark))
-    with clock.stage("collect"):
-        ratings = collect_ratings(
-            indexed.frame, len(catalog), max_users=config.train.max_users, seed=config.train.seed
-        )
-    train, report = config.train, None
+    plan = make_plan(size, config, n_partitions, reused.n_columns if reused else None)
+    require_fit(plan, read_limits(spark))
     small_tables: dict[Table, pd.DataFrame] = {}  # whose rows are on the driver
-    if config.evaluates:
-        with clock.stage("evaluate"):
-            report = evaluate_candidates(ratings, train.models, train_model, config=config)
-            small_tables[EVALUATION] = report.to_table()
-            train = choose_model(train, report)
-    with clock.stage("train"):
-        trained = train_model(ratings.matrix, train)
+    if reused is None:
+        made = _make_model(config, clock, indexed, staged.run, source)
+    else:
+        made = _NightModel(reused.trained, reused.describe_training())
+    trained, report = made.trained, made.report
+    if report is not None:
+        small_tables[EVALUATION] = report.to_table()
     left_out = indexed.left_out if config.score.fallback == "popularity" else None
     with clock.stage("score"):
-        lists = score_users(indexed.frame, trained.model, catalog.item_ids, config.score.k)
+        kept_from = reused if choices.changed_only else None
+        work = _choose_users(spark, config, storage, staged, indexed.frame, plan, kept_from)
+        lists = score_users(work.ratings, trained.model, catalog.item_ids, config.score.k)
+        lists = work.add_kept(lists)
         if left_out is not None:
             popular = list_popular(left_out, catalog.rating_count, catalog.item_ids, config.score.k)
             lists = lists.unionAll(popular)
@@ -211,11 +245,12 @@ def _run_stages(
         n_rows = {table: len(rows) for table, rows in small_tables.items()}
         if config.publish.factors:
             n_rows[USER_FACTORS] = clean.funnel[-1].users
+        if config.publish.scored_users:
+            n_rows[SCORED_USERS] = clean.funnel[-1].users
         audit_columns(lists_table, written)
         _audit_tables(spark, staged, n_rows)
         shown = pick_lists(written, catalog)
-        training = describe_training(config, train, trained, staged.run, source, ratings.matrix)
-        model_sha256 = staged.write_model(SavedModel(trained.model, catalog, training))
+        model_sha256 = staged.write_model(SavedModel(trained.model, catalog, made.training))
     manifest = make_manifest(
         spark,
         config,
@@ -224,7 +259,8 @@ def _run_stages(
         funnel=clean.funnel,
         refused=account.refused,
         evaluation=None if report is None else report.describe(),
-        training=training,
+        training=made.training,
+        incremental=None if kept_from is None else work.describe(kept_from.record.run_id),
         clusters=clusters,
         model_sha256=model_sha256,
         audit=audit,
@@ -237,6 +273,79 @@ def _run_stages(
     bad_factors = int((~np.isfinite(trained.model.item_factors)).sum())
     run_items = RunItems(labelled.rows, trained.model.item_embeddings)
     return Candidate(staged, manifest, written, shown, run_items, bad_factors)
+
+
+@dataclass(frozen=True)
+class _NightModel:
+    """The model of a night, trained in it or taken over."""
+
+    trained: TrainedModel
+    training: dict[str, Any]
+    """Facts of the training, for manifest and saved model."""
+    report: EvaluationReport | None = None
+    """What models were measured to be; None where none was."""
+
+
+def _load_model(storage: Storage, choices: Choices) -> ReusedModel | None:
+    """The model to take over; None where the night trains its own."""
+    if not choices.reuse_model:
+        return None
+    return load_current_model(storage, with_lists=choices.changed_only)
+
+
+def _take_over(reused: ReusedModel, config: Config, item_id_type: DataType) -> GivenItems:
+    """The items of a model that is used again, which is said."""
+    require_item_ids(reused, id_type_name(item_id_type))
+    announce_reuse(reused, config.train)
+    return GivenItems(reused.saved.catalog.index, reused.origin)
+
+
+def _make_model(
+    config: Config, clock: StageClock, indexed: IndexedRatings, run: Run, source: RatingsInput
+) -> _NightModel:
+    """Bring the ratings to the driver, choose among models where that is wanted, and train."""
+    train, report = config.train, None
+    with clock.stage("collect"):
+        ratings = collect_ratings(
+            indexed.frame, len(indexed.index), max_users=train.max_users, seed=train.seed
+        )
+    if config.evaluates:
+        with clock.stage("evaluate"):
+            report = evaluate_candidates(ratings, train.models, train_model, config=config)
+            train = choose_model(train, report)
+    with clock.stage("train"):
+        trained = train_model(ratings.matrix, train)
+    training = describe_training(config, train, trained, run, source, ratings.matrix)
+    return _NightModel(trained, training, report)
+
+
+def _choose_users(
+    spark: SparkSession,
+    config: Config,
+    storage: Storage,
+    staged: StagedRun,
+    ratings: DataFrame,
+    plan: Plan,
+    kept_from: ReusedModel | None,
+) -> ScoringWork:
+    """Whom to score: all, but for those whose lists can be kept of the run of ``kept_from``."""
+    users = hash_ratings(ratings)
+    if config.publish.scored_users:
+        staged.write_table(SCORED_USERS, users)
+    n_users, n_partitions = plan.size.users, plan.n_partitions
+    earlier = None
+    if kept_from is not None:
+        earlier = find_earlier_lists(spark, storage, kept_from, config, ratings)
+    if earlier is None:
+        return score_everyone(ratings, n_users, n_partitions)
+    return split_work(
+        ratings,
+        users,
+        earlier.scored_users,
+        earlier.lists,
+        n_users=n_users,
+        n_partitions=n_partitions,
+    )
 
 
 def _audit_tables(spark: SparkSession, staged: StagedRun, n_rows: dict[Table, int]) -> None:
