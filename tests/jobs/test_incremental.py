@@ -23,23 +23,26 @@ def frame(spark: SparkSession, rows: Rows) -> DataFrame:
     )
 
 
-def hashes(spark: SparkSession, rows: Rows) -> dict[int, tuple[int, int]]:
-    users = hash_ratings(frame(spark, rows)).collect()
-    return {row["user_id"]: (row["rating_count"], row["ratings_hash"]) for row in users}
-
-
 def test_a_hash_is_of_all_ratings_of_a_user_and_of_nothing_else(spark: SparkSession) -> None:
-    found = hashes(spark, RATINGS)
-    assert {user: count for user, (count, _) in found.items()} == {1: 2, 2: 5, 3: 1}
-    assert hashes(spark, RATINGS[::-1]) == found  # pieces in any order
+    like_2: dict[int, list[tuple[list[int], list[float]]]] = {
+        12: [([0, 1, 2], [4.0, 4.0, 1.0]), ([3, 9], [2.0, 2.5])],  # the same
+        21: [([0, 1, 2], [4.0, 4.0, 1.0]), ([3, 9], [2.0, 3.0])],  # another rating, in piece 1
+        22: [([0, 1, 2], [4.0, 1.0, 4.0]), ([3, 9], [2.0, 2.5])],  # exchanged ratings
+        23: [([0, 1, 4], [4.0, 4.0, 1.0]), ([3, 9], [2.0, 2.5])],  # another item
+        24: [([3, 9], [2.0, 2.5]), ([0, 1, 2], [4.0, 4.0, 1.0])],  # exchanged pieces
+        25: [([0, 1, 2], [4.0, 4.0, 1.0])],  # the first piece alone
+    }
     others = [
-        [(2, 0, [0, 1, 2], [4.0, 4.0, 1.0]), (2, 1, [3, 9], [2.0, 3.0])],  # in the second piece
-        [(2, 0, [0, 1, 2], [4.0, 1.0, 4.0]), (2, 1, [3, 9], [2.0, 2.5])],
-        [(2, 0, [0, 1, 3], [4.0, 4.0, 1.0]), (2, 1, [3, 9], [2.0, 2.5])],
-        [(2, 0, [3, 9], [2.0, 2.5]), (2, 1, [0, 1, 2], [4.0, 4.0, 1.0])],
+        (user, number, *piece)
+        for user, pieces in like_2.items()
+        for number, piece in enumerate(pieces)
     ]
-    different = [hashes(spark, rows)[2] for rows in others]
-    assert len({*different, found[2]}) == len(others) + 1
+    users = hash_ratings(frame(spark, [*RATINGS, *others[::-1]])).collect()  # rows in any order
+    counts = {row["user_id"]: row["rating_count"] for row in users}
+    assert counts == {1: 2, 2: 5, 3: 1, 12: 5, 21: 5, 22: 5, 23: 5, 24: 5, 25: 3}
+    found = {row["user_id"]: row["ratings_hash"] for row in users}
+    assert found[12] == found[2]
+    assert len({*found.values()}) == len(found) - 1
 
 
 @pytest.mark.parametrize(("most", "scored"), [(1.0, [2, 4]), (0.9, [1, 2, 4])])

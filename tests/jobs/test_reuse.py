@@ -70,7 +70,7 @@ def configure(data: Path, output: Path, **sections: Any) -> Config:
             "train": {"nmf": {"n_components": 6}},
             "score": {"k": K, "fallback": "popularity"},
             "cluster": {"n_clusters": 4},
-            "publish": {"scored_users": True, "titles": True, "report": True},
+            "publish": {"scored_users": True, "titles": True},
             **sections,
         },
     )
@@ -121,7 +121,13 @@ def nights(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Nig
     with pytest.MonkeyPatch.context() as patch, captured_log() as log:
         patch.setattr("jobs.nightly.train_model", None)
         patch.setattr("jobs.nightly.collect_ratings", None)
-        settings = configure(tuesday, root / "full", train=other, evaluate={"enabled": True})
+        settings = configure(
+            tuesday,
+            root / "full",
+            train=other,
+            evaluate={"enabled": True},
+            publish={"scored_users": True, "titles": True, "report": True},
+        )
         full = run_nightly(spark, settings, date(2026, 11, 22), REUSE)
         changed = run_nightly(spark, configure(tuesday, output), date(2026, 11, 22), CHANGED_ONLY)
         longer = configure(tuesday, output, score={"k": K + 1, "fallback": "popularity"})
