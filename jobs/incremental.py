@@ -50,7 +50,7 @@ class ScoringWork:
             return lists
         columns = [column.name for column in RECOMMENDATIONS.columns]
         everyone = lists.select(*columns).unionAll(self.kept.select(*columns))
-        return everyone.repartition(self.n_partitions, USER_ID).sortWithinPartitions(USER_ID, RANK)
+        return _partition(everyone, self.n_partitions).sortWithinPartitions(USER_ID, RANK)
 
     def describe(self, run_id: str) -> dict[str, Any]:
         """What the manifest says of it."""
@@ -61,8 +61,8 @@ class ScoringWork:
         }
 
 
-def hash_ratings(ratings: DataFrame) -> DataFrame:
-    """The columns of ``SCORED_USERS``, users in order within each partition.
+def hash_ratings(ratings: DataFrame, n_partitions: int) -> DataFrame:
+    """The columns of ``SCORED_USERS``, partitioned by user and in order.
 
     The hash is over the items' numbers in the model, which ids do not add to: it is compared only
     with hashes of the same model.
@@ -70,12 +70,20 @@ def hash_ratings(ratings: DataFrame) -> DataFrame:
     Args:
         ratings: ``IndexedRatings.frame``; its lists are in order of item.
     """
-    of_piece = F.xxhash64(PIECE_NUMBER, ITEM_INDEX, RATING)
-    users = ratings.groupBy(USER_ID).agg(
-        F.sum(F.size(ITEM_INDEX)).cast("bigint").alias(_COUNT),
-        F.bit_xor(of_piece).alias(_HASH),  # of pieces in any order; each knows its number
+    pieces = ratings.select(
+        USER_ID,
+        F.size(ITEM_INDEX).cast("bigint").alias(_COUNT),
+        F.xxhash64(PIECE_NUMBER, ITEM_INDEX, RATING).alias(_HASH),
     )
-    return users.sortWithinPartitions(USER_ID)
+    # Three numbers of a piece cross the network. Spark's 200 partitions would be 200 small tasks.
+    users = _partition(pieces, n_partitions).groupBy(USER_ID)
+    # Exclusive or knows no order: each piece has its number in its hash.
+    counted = users.agg(F.sum(_COUNT).alias(_COUNT), F.bit_xor(_HASH).alias(_HASH))
+    return counted.sortWithinPartitions(USER_ID)
+
+
+def _partition(users: DataFrame, n_partitions: int) -> DataFrame:
+    return users.repartition(n_partitions, USER_ID)
 
 
 def score_everyone(ratings: DataFrame, n_users: int, n_partitions: int) -> ScoringWork:
@@ -96,21 +104,25 @@ def split_work(
 
     Args:
         ratings: ``IndexedRatings.frame``.
-        now: ``hash_ratings`` of it.
+        now: ``hash_ratings`` of it, into as many partitions.
         before: ``SCORED_USERS`` of the run whose model is used.
         lists: ``RECOMMENDATIONS`` of that run.
         n_users: users of ``ratings``.
     """
-    differing = _find_differing(now, before).persist(StorageLevel.MEMORY_AND_DISK)
-    total, n_changed = differing.agg(F.count("*"), F.count(F.when(F.col(_IS_NOW), True))).collect()[
-        0
-    ]
-    if total > _MOST_DIFFERENT * n_users:
+    differing = _find_differing(now, _partition(before, n_partitions))
+    differing.persist(StorageLevel.MEMORY_AND_DISK)
+    counts = differing.agg(F.count("*"), F.count(F.when(F.col(_IS_NOW), True))).collect()[0]
+    n_differing, n_changed = (int(count) for count in counts)
+    if n_differing > _MOST_DIFFERENT * n_users:
         logger.info(
-            "%s users have changed or gone, too many of %s: everyone is scored anew",
-            *(f"{count:,}" for count in (total, n_users)),
+            "everyone is scored anew: %s users have changed or gone, too many for %s",
+            *(f"{count:,}" for count in (n_differing, n_users)),
         )
         return score_everyone(ratings, n_users, n_partitions)
+    logger.info(
+        "%s users are new or changed and scored, %s keep their lists",
+        *(f"{count:,}" for count in (n_changed, n_users - n_changed)),
+    )
     changed, outdated = (
         F.broadcast(differing.where(F.col(side)).select(USER_ID)) for side in (_IS_NOW, _WAS_BEFORE)
     )
@@ -119,8 +131,8 @@ def split_work(
     return ScoringWork(
         ratings.join(changed, USER_ID, how="left_semi"),
         by_model.join(outdated, USER_ID, how="left_anti"),
-        int(n_changed),
-        n_users - int(n_changed),
+        n_changed,
+        n_users - n_changed,
         n_partitions,
     )
 

@@ -21,6 +21,7 @@ from recsys_core.factor_model import TrainedModel
 _PACKAGES = (
     "recsys-nightly",
     "pyspark",
+    "numba",
     "numpy",
     "pandas",
     "pyarrow",

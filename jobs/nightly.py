@@ -54,6 +54,7 @@ from jobs.reuse import (
     find_earlier_lists,
     load_current_model,
     require_item_ids,
+    require_scored_users,
 )
 from jobs.runs import find_current, hold_output, prepare_output
 from jobs.schemas import (
@@ -290,7 +291,10 @@ def _load_model(storage: Storage, choices: Choices) -> ReusedModel | None:
     """The model to take over; None where the night trains its own."""
     if not choices.reuse_model:
         return None
-    return load_current_model(storage, with_lists=choices.changed_only)
+    reused = load_current_model(storage)
+    if choices.changed_only:
+        require_scored_users(storage, reused.record.run)
+    return reused
 
 
 def _take_over(reused: ReusedModel, config: Config, item_id_type: DataType) -> GivenItems:
@@ -329,10 +333,10 @@ def _choose_users(
     kept_from: ReusedModel | None,
 ) -> ScoringWork:
     """Whom to score: all, but for those whose lists can be kept of the run of ``kept_from``."""
-    users = hash_ratings(ratings)
+    n_users, n_partitions = plan.size.users, plan.n_partitions
+    users = hash_ratings(ratings, n_partitions).persist()  # written, compared, or not looked at
     if config.publish.scored_users:
         staged.write_table(SCORED_USERS, users)
-    n_users, n_partitions = plan.size.users, plan.n_partitions
     earlier = None
     if kept_from is not None:
         earlier = find_earlier_lists(spark, storage, kept_from, config, ratings)

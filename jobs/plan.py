@@ -240,9 +240,10 @@ def describe_plan(plan: Plan, limits: Limits) -> Table:
         "users x items, float32, one a worker",
     )
     table.add_row("broadcast", _show(plan.broadcast), "item factors and ids, to each executor")
+    driver_remark = "at most, in training" if trains else "at most"
     worker_limit = f"of {_show(limits.worker)}" if limits.worker is not None else "each, at most"
     table.add_row("Python worker", _show(plan.worker), worker_limit)
-    table.add_row("driver's Python", _show(plan.driver), f"at most{', in training' * trains}")
+    table.add_row("driver's Python", _show(plan.driver), driver_remark)
     table.add_row("driver's JVM", _show(limits.heap), "spark.driver.memory; caches spill to disk")
     table.add_row("driver's machine", _show(limits.machine), "memory there is")
     return table

@@ -15,6 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from jobs.config import Config, TrainConfig
 from jobs.errors import ConfigError, InputError
 from jobs.model_store import open_model
+from jobs.publish import Run
 from jobs.runs import RunRecord, find_current, read_current
 from jobs.schemas import RECOMMENDATIONS, SCORED_USERS, USER_ID
 from jobs.storage import Storage
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 _LISTS_DEPEND_ON = ("score", "rules")
 """Sections of the settings; one that neither run has is equal in both."""
-_SCORES_DEPEND_ON = ("recsys-nightly", "numpy", "scipy")
+_SCORES_DEPEND_ON = ("recsys-nightly", "numba", "numpy", "scipy")
 """Packages: another version may give another last digit."""
 
 
@@ -63,14 +64,11 @@ class ReusedModel:
         return {**self.saved.facts, "reused_from": self.trained_in}
 
 
-def load_current_model(storage: Storage, *, with_lists: bool = False) -> ReusedModel:
+def load_current_model(storage: Storage) -> ReusedModel:
     """The model of the current run.
 
-    Args:
-        with_lists: hold the run also to what it takes to keep its lists.
-
     Raises:
-        ConfigError: no run is current, or it cannot say whose ratings have changed.
+        ConfigError: no run is current.
         InputError: its manifest or model is missing or damaged.
     """
     current = find_current(storage)
@@ -90,11 +88,6 @@ def load_current_model(storage: Storage, *, with_lists: bool = False) -> ReusedM
         saved = open_model(_read_model(storage, f"{current.place}/model"), sha256, label)
     except InputError as error:
         raise InputError(f"{error}; {advice}") from None
-    if with_lists and not storage.exists(f"{current.place}/{SCORED_USERS.name}"):
-        raise ConfigError(
-            f"--changed-only: run {current.run_id} has no table {SCORED_USERS.name}; run once "
-            "without --changed-only and with publish.scored_users = true"
-        )
     return ReusedModel(record, saved)
 
 
@@ -103,6 +96,19 @@ def _read_model(storage: Storage, place: str) -> dict[str, bytes]:
     return {
         name: storage.read(f"{place}/{name}") for name in FILES if storage.exists(f"{place}/{name}")
     }
+
+
+def require_scored_users(storage: Storage, run: Run) -> None:
+    """Refuse to look for changed users where nothing says what they have changed from.
+
+    Raises:
+        ConfigError: the run has no table of that.
+    """
+    if not storage.exists(f"{run.place}/{SCORED_USERS.name}"):
+        raise ConfigError(
+            f"--changed-only: run {run.run_id} has no table '{SCORED_USERS.name}'; run once "
+            "without --changed-only and with publish.scored_users = true"
+        )
 
 
 def require_item_ids(reused: ReusedModel, id_type: str) -> None:

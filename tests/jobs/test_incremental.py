@@ -37,7 +37,7 @@ def test_a_hash_is_of_all_ratings_of_a_user_and_of_nothing_else(spark: SparkSess
         for user, pieces in like_2.items()
         for number, piece in enumerate(pieces)
     ]
-    users = hash_ratings(frame(spark, [*RATINGS, *others[::-1]])).collect()  # rows in any order
+    users = hash_ratings(frame(spark, [*RATINGS, *others[::-1]]), 2).collect()  # rows in any order
     counts = {row["user_id"]: row["rating_count"] for row in users}
     assert counts == {1: 2, 2: 5, 3: 1, 12: 5, 21: 5, 22: 5, 23: 5, 24: 5, 25: 3}
     found = {row["user_id"]: row["ratings_hash"] for row in users}
@@ -50,7 +50,7 @@ def test_the_work_is_split_by_user(
     spark: SparkSession, monkeypatch: pytest.MonkeyPatch, most: float, scored: list[int]
 ) -> None:
     monkeypatch.setattr(incremental, "_MOST_DIFFERENT", most)
-    before = hash_ratings(frame(spark, RATINGS))
+    before = hash_ratings(frame(spark, RATINGS), 1)
     now = frame(spark, [RATINGS[0], RATINGS[1], (2, 1, [3], [2.0]), (4, 0, [1], [1.0])])
     lists = spark.createDataFrame(
         [(user, 1, 8, 0.5, source) for user, source in [(1, "model"), (2, "model"), (3, "model")]]
@@ -58,7 +58,7 @@ def test_the_work_is_split_by_user(
         "user_id bigint, rank int, item_id bigint, score float, source string",
     )
     # Of three users two differ, and one is gone.
-    work = split_work(now, hash_ratings(now), before, lists, n_users=3, n_partitions=1)
+    work = split_work(now, hash_ratings(now, 1), before, lists, n_users=3, n_partitions=1)
     pieces: list[Any] = [(row["user_id"], row["piece"]) for row in work.ratings.collect()]
     assert sorted({user for user, _ in pieces}) == scored
     assert [piece for user, piece in pieces if user == 2] == [0, 1]

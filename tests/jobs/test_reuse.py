@@ -29,7 +29,7 @@ from jobs.model_store import load_model
 from jobs.nightly import PublishedRun, plan_night, run_nightly
 from jobs.plan import InputSize, make_plan
 from jobs.read import read_ratings
-from jobs.reuse import announce_reuse, load_current_model, require_item_ids
+from jobs.reuse import announce_reuse, load_current_model, require_item_ids, require_scored_users
 from jobs.runs import find_current
 from jobs.sample import write_sample
 from jobs.show import describe_item, open_run
@@ -318,12 +318,14 @@ def test_a_damaged_model_is_not_used(
     output = tmp_path / "out"
     shutil.copytree(sample_night.output, output, symlinks=True)
     storage, run = STORAGES[kind](spark, output), (output / "current").resolve()
+    config = make_config("not looked at", storage.root)
     if kind == "hadoop":  # where there are no links
         (output / "current").unlink()
     whole = load_current_model(storage)
     assert whole.trained_in == whole.record.run_id == sample_night.manifest["run_id"]
-    with pytest.raises(ConfigError, match=r"no table scored_users; .*publish\.scored_users = true"):
-        load_current_model(storage, with_lists=True)
+    for check in (require_scored_users, lambda *_: plan_night(spark, config, CHANGED_ONLY)):
+        with pytest.raises(ConfigError, match=r"no table 'scored_users'; .*scored_users = true"):
+            check(storage, whole.record.run)
     arrays = run / "model" / "model.safetensors"
     data = arrays.read_bytes()
     arrays.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
