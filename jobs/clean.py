@@ -9,6 +9,9 @@ The rules, in order; each applies once, to what the one before it left:
     liked      items with a mean rating below ``min_item_mean_rating`` go
     active     users with fewer than ``min_user_ratings`` of the remaining ratings go
 
+Where a model is used again its items are given: the rules 'popular' and 'liked' then choose none,
+ratings of other items go, and an item of the model stays whatever its ratings.
+
 The first two are settled by ``jobs/account``, which also gathers the ratings into a row for each
 user; everything here and in scoring runs on those rows. ``CleanRatings.ratings.explain()`` shows
 one Exchange, below the caches.
@@ -42,6 +45,7 @@ from jobs.schemas import (
 )
 from jobs.user_rows import cut_pieces, make_lists, number_users, whole_users
 from recsys_core.arrays import Float64Array, Int32Array
+from recsys_core.index import ItemIndex
 
 _UNIQUE, _POPULAR, _LIKED = "unique", "popular", "liked"  # ratings of a user after these rules
 QUARANTINED = "quarantined"
@@ -73,8 +77,8 @@ class CleanRatings:
     (array of int, rows of ``items``) then says which items it has rated, and is empty elsewhere.
     Where the account holds times, they go along (times, array of double)."""
     items: pd.DataFrame
-    """item_id (ascending), rating_count, mean_rating of ``ratings``; the count is 0 where all
-    users of an item were left out."""
+    """item_id (ascending), rating_count, mean_rating of ``ratings``; the count is 0, and the mean
+    NaN, where all users of an item were left out, or a given item has no rating."""
     funnel: list[FunnelStep]
     excluded: DataFrame
     """kind, id, reason, rating_count: all users and items of the input that are left out, and the
@@ -83,8 +87,22 @@ class CleanRatings:
     """item_id, reason, rating_count: the items among them, on the driver."""
 
 
-def clean_ratings(rows: RowAccount, config: CleanConfig) -> CleanRatings:
+@dataclass(frozen=True)
+class GivenItems:
+    """Items that are chosen already."""
+
+    index: ItemIndex
+    origin: str
+    """What they are the items of, for people: 'the model of run X'."""
+
+
+def clean_ratings(
+    rows: RowAccount, config: CleanConfig, given: GivenItems | None = None
+) -> CleanRatings:
     """Apply the rules of this module.
+
+    Args:
+        given: the items, of the type of the ratings' items; None where the rules choose them.
 
     Raises:
         InputError: no row is valid, or the rules leave none; says which rule and how many there
@@ -92,14 +110,21 @@ def clean_ratings(rows: RowAccount, config: CleanConfig) -> CleanRatings:
     """
     items = _count_items(rows.frame)
     _require_rows(int(items["rows"].sum()), int(items["valid"].sum()), rows.refused)
-    items[_STAGE] = _pass_item_rules(items, config)
+    if given is None:
+        items[_STAGE] = _pass_item_rules(items, config)
+    else:
+        items = _add_unrated(items, given.index)
+        items[_STAGE] = items[ITEM_ID].isin(given.index.item_ids).astype("int32") * 2
+    words = _word_item_rules(config, given)
     kept = _keep_ratings(rows.frame, items, config).persist(StorageLevel.MEMORY_AND_DISK)
     users = _count_users(rows.frame, kept, items)
     survivors = _count_survivors(kept, items, config)
-    funnel = _make_funnel(items, users, int((survivors["rating_count"] > 0).sum()), config)
-    _require_survivors(funnel)
-    dropped = _excluded_items(items, survivors, config)
-    excluded = _list_excluded(dropped, _lost_rows(funnel, rows.refused, config), kept, config)
+    stays = _find_staying(items, survivors, given)
+    funnel = _make_funnel(items, users, int(stays.sum()), config, words)
+    _require_survivors(funnel, words)
+    dropped = _excluded_items(items, stays, words)
+    lost = _lost_rows(funnel, rows.refused, config, words)
+    excluded = _list_excluded(dropped, lost, kept, config)
     return CleanRatings(kept, survivors, funnel, excluded, dropped)
 
 
@@ -187,6 +212,53 @@ def _require_rows(n_rows: int, n_valid: int, refused: dict[str, int]) -> None:
 # --- The rules ----------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _ItemRuleWords:
+    """What people are told of the two item rules: (popular, liked) each."""
+
+    rules: tuple[str, str]
+    reasons: tuple[str, str]
+    """Why an item is left out."""
+    lost: tuple[str, str]
+    """Why its rows are."""
+    advice: str
+    """What to do where nothing is left."""
+
+
+def _word_item_rules(config: CleanConfig, given: GivenItems | None) -> _ItemRuleWords:
+    if given is None:
+        few = f"fewer than {config.min_item_ratings} ratings"
+        disliked = f"mean rating below {config.min_item_mean_rating:g}"
+        return _ItemRuleWords(
+            (
+                f"items with at least {config.min_item_ratings} ratings",
+                f"items with a mean rating of at least {config.min_item_mean_rating:g}",
+            ),
+            (few, disliked),
+            (f"item with {few}", f"item with a {disliked}"),
+            "relax clean.*",
+        )
+    strange = f"not an item of {given.origin}"
+    not_held = f"clean.min_item_mean_rating is not applied to {given.origin}"
+    return _ItemRuleWords(
+        (f"items of {given.origin}; clean.min_item_ratings is not applied", not_held),
+        (strange, not_held),
+        (strange, not_held),
+        "train a new model, or relax clean.*",
+    )
+
+
+def _add_unrated(items: pd.DataFrame, index: ItemIndex) -> pd.DataFrame:
+    """``items`` with a row for each item of the index that has none in the input."""
+    missing = index.item_ids[~pd.Series(index.item_ids).isin(items[ITEM_ID]).to_numpy()]
+    if not len(missing):
+        return items
+    unrated = pd.DataFrame({ITEM_ID: missing, **dict.fromkeys(_ITEM_COUNTS, 0)})
+    unrated = unrated.assign(mean_rating=np.nan).astype(items.dtypes.drop(ITEM_ID).to_dict())
+    both = pd.concat([items, unrated])
+    return both.sort_values(ITEM_ID, na_position="first", ignore_index=True)
+
+
 def _pass_item_rules(items: pd.DataFrame, config: CleanConfig) -> pd.Series:
     """How many of the two item rules each item passes, in order."""
     popular = items["rating_count"] >= config.min_item_ratings
@@ -207,9 +279,10 @@ class _ItemRules:
 
 
 def _keep_ratings(account: DataFrame, items: pd.DataFrame, config: CleanConfig) -> DataFrame:
-    rated = items[items["rating_count"] > 0]
+    is_rated = (items["rating_count"] > 0).to_numpy()
+    rated = items[is_rated]
     stage = rated[_STAGE].to_numpy(dtype=np.int32)
-    index = np.cumsum(stage == 2, dtype=np.int32) - 1
+    index = (np.cumsum(items[_STAGE].to_numpy() == 2, dtype=np.int32) - 1)[is_rated]
     has_names = id_type_name(account.schema[ITEM_ID].dataType) == "string"
     item_id = pa.array(rated[ITEM_ID].tolist(), pa.string() if has_names else pa.int64())
     rules = _ItemRules(item_id, stage, index, config.min_user_ratings)
@@ -297,34 +370,38 @@ def _count_users(
 
 
 def _make_funnel(
-    items: pd.DataFrame, users: dict[str, tuple[int, int]], n_survivors: int, config: CleanConfig
+    items: pd.DataFrame,
+    users: dict[str, tuple[int, int]],
+    n_survivors: int,
+    config: CleanConfig,
+    words: _ItemRuleWords,
 ) -> list[FunnelStep]:
-    known = items[ITEM_ID].notna()
+    known, rated = items[ITEM_ID].notna(), items["rating_count"] > 0
     n_items = {
-        "input": known.sum(),
+        "input": (known & (items["rows"] > 0)).sum(),
         "valid": (known & (items["valid"] > 0)).sum(),
-        "unique": (items["rating_count"] > 0).sum(),
-        "popular": (items[_STAGE] >= 1).sum(),
-        "liked": (items[_STAGE] >= 2).sum(),
+        "unique": rated.sum(),
+        "popular": (rated & (items[_STAGE] >= 1)).sum(),
+        "liked": (rated & (items[_STAGE] >= 2)).sum(),
         "active": n_survivors,
     }
     rules = {
         "input": "rows read",
         "valid": "rows that parse, with a rating in range",
         "unique": "latest rating of each user and item",
-        "popular": f"items with at least {config.min_item_ratings} ratings",
-        "liked": f"items with a mean rating of at least {config.min_item_mean_rating:g}",
+        "popular": words.rules[0],
+        "liked": words.rules[1],
         "active": f"users with at least {config.min_user_ratings} ratings",
     }
     return [FunnelStep(step, rules[step], *users[step], int(n_items[step])) for step in rules]
 
 
-def _require_survivors(funnel: list[FunnelStep]) -> None:
+def _require_survivors(funnel: list[FunnelStep], words: _ItemRuleWords) -> None:
     for before, step in pairwise(funnel):
         if step.rows == 0:
             raise InputError(
                 f"no rating is left after the rule '{step.rule}': {before.rows:,} ratings, "
-                f"{before.users:,} users and {before.items:,} items came to it; relax clean.*"
+                f"{before.users:,} users and {before.items:,} items came to it; {words.advice}"
             )
 
 
@@ -363,17 +440,23 @@ def _add(left: Float64Array, right: Float64Array) -> Float64Array:
     return longer
 
 
-def _excluded_items(
-    items: pd.DataFrame, survivors: pd.DataFrame, config: CleanConfig
-) -> pd.DataFrame:
-    """item_id, reason, rating_count of the items of the input that do not survive."""
-    left = survivors.loc[survivors["rating_count"] > 0, ITEM_ID]
-    dropped = items[items[ITEM_ID].notna() & ~items[ITEM_ID].isin(left)]
-    reasons = {
-        0: f"fewer than {config.min_item_ratings} ratings",
-        1: f"mean rating below {config.min_item_mean_rating:g}",
-        2: "no rating by the users kept",
-    }
+def _find_staying(
+    items: pd.DataFrame, survivors: pd.DataFrame, given: GivenItems | None
+) -> pd.Series:
+    """Of each row of ``items``, whether it is an item of the input that stays in the run.
+
+    A given item stays in it without a rating by the users kept; one of whom no row was valid did
+    not come in.
+    """
+    if given is not None:
+        return (items[_STAGE] == 2) & (items["rating_count"] > 0)
+    return items[ITEM_ID].isin(survivors.loc[survivors["rating_count"] > 0, ITEM_ID])
+
+
+def _excluded_items(items: pd.DataFrame, stays: pd.Series, words: _ItemRuleWords) -> pd.DataFrame:
+    """item_id, reason, rating_count of the items of the input that do not stay."""
+    dropped = items[items[ITEM_ID].notna() & (items["rows"] > 0) & ~stays]
+    reasons = {**dict(enumerate(words.reasons)), 2: "no rating by the users kept"}
     rated = dropped["rating_count"] > 0
     return pd.DataFrame(
         {
@@ -385,14 +468,14 @@ def _excluded_items(
 
 
 def _lost_rows(
-    funnel: list[FunnelStep], refused: dict[str, int], config: CleanConfig
+    funnel: list[FunnelStep], refused: dict[str, int], config: CleanConfig, words: _ItemRuleWords
 ) -> pd.DataFrame:
     """reason, rating_count: the rows each rule took; with those kept they are all of the input."""
     lost = {f"{QUARANTINED}: {reason}": count for reason, count in refused.items()}
     reasons = {
         "unique": "duplicate: a later or higher rating of the same item counts",
-        "popular": f"item with fewer than {config.min_item_ratings} ratings",
-        "liked": f"item with a mean rating below {config.min_item_mean_rating:g}",
+        "popular": words.lost[0],
+        "liked": words.lost[1],
         "active": f"user with fewer than {config.min_user_ratings} ratings of the items kept",
     }
     for before, step in pairwise(funnel):

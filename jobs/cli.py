@@ -85,6 +85,16 @@ def _nightly_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="How the log is written; json prints nothing else.",
     )(command)
     command = click.option(
+        "--changed-only",
+        is_flag=True,
+        help="With --reuse-model: score only new users and those whose ratings have changed.",
+    )(command)
+    command = click.option(
+        "--reuse-model",
+        is_flag=True,
+        help="Train nothing; score with the model of the current run.",
+    )(command)
+    command = click.option(
         "--promote", is_flag=True, help="Make the run current even if its date is earlier."
     )(command)
     command = click.option(
@@ -129,12 +139,12 @@ def nightly(
     overrides: tuple[str, ...],
     run_date: str | None,
     dry_run: bool,
-    force: bool,
-    promote: bool,
     log_format: "LogFormat",
     metrics_file: Path | None,
+    **flags: bool,
 ) -> None:
     """Read ratings, train, score everyone, publish. Runs under spark-submit."""
+    from jobs.choices import Choices
     from jobs.failures import explain_failures
     from jobs.metrics_file import report_metrics
     from jobs.stages import set_up_logging
@@ -143,18 +153,16 @@ def nightly(
     day = _parse_run_date(run_date)
     # A dry run publishes nothing: it is no run to those who read the figures.
     with report_metrics(None if dry_run else metrics_file, day) as figures:
-        config = _load(config_file, overrides)
+        config, choices = _load(config_file, overrides), Choices(**flags)
         from jobs.nightly import plan_night, run_nightly
-        from jobs.release import Choices
         from jobs.session import open_session
 
         with explain_failures():
             spark = open_session(config.spark, metastore=config.publish.table is not None)
             try:
                 if dry_run:
-                    plan_night(spark, config)
+                    plan_night(spark, config, choices)
                 else:
-                    choices = Choices(force=force, promote=promote)
                     figures.rows = run_nightly(spark, config, day, choices).manifest["rows"]
             finally:
                 spark.stop()
@@ -170,9 +178,10 @@ def check(
     dry_run: bool,
     log_format: "LogFormat",
     metrics_file: Path | None,
-    **_: object,
+    **flags: bool,
 ) -> None:
     """Validate what ``nightly`` would be given, before a JVM is started for it."""
+    from jobs.choices import Choices
     from jobs.metrics_file import report_metrics
     from jobs.stages import set_up_logging
 
@@ -180,6 +189,7 @@ def check(
     day = _parse_run_date(run_date)
     with report_metrics(None if dry_run else metrics_file, day, only_failure=True):
         _load(config_file, overrides)
+        Choices(**flags)
 
 
 @main.command()

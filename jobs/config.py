@@ -537,6 +537,11 @@ class PublishConfig(Section):
     factors: bool = Field(
         False, description="Write the tables 'user_factors' and 'item_factors' too."
     )
+    scored_users: bool = Field(
+        False,
+        description="Write the table 'scored_users', by which nightly --reuse-model --changed-only "
+        "knows the next night whose ratings have changed.",
+    )
     titles: bool = Field(
         False, description="Add the column 'title' to 'recommendations', beside the item's id."
     )

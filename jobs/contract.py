@@ -12,6 +12,7 @@ from jobs.schemas import (
     ITEM_CLUSTERS,
     ITEM_FACTORS,
     RECOMMENDATIONS,
+    SCORED_USERS,
     SIMILAR_ITEMS,
     TITLED_RECOMMENDATIONS,
     USER_FACTORS,
@@ -37,6 +38,7 @@ TABLES: dict[Table, str] = {
     EXCLUDED: "Users, items and rows of the input that are not in the run, and why.",
     EVALUATION: "How good models were on held-out ratings; where the night is evaluated.",
     USER_FACTORS: "What users were folded in to; with publish.factors = true.",
+    SCORED_USERS: "Whom the model scored, and from what; with publish.scored_users = true.",
     ITEM_FACTORS: "What the scores are made of; with publish.factors = true.",
 }
 """Every table of a run and what it holds."""

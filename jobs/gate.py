@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from jobs.config import GateConfig
 from jobs.errors import GateError
-from jobs.schemas import ITEM_ID, USER_ID
+from jobs.schemas import ITEM_CLUSTERS, ITEM_ID, USER_ID
 
 _SIDES = ("now", "before")
 
@@ -68,9 +68,14 @@ def check_bounds(
 
 
 def _count_items(manifest: Mapping[str, Any]) -> int:
-    """Items that could have been recommended."""
-    rules = manifest.get("rules")
-    return int(rules["allowed_items"] if rules else manifest["funnel"][-1]["items"])
+    """Items that could have been recommended.
+
+    Of a model that is used again some have no ratings left, and are in no step of the funnel.
+    """
+    if manifest.get("rules"):
+        return int(manifest["rules"]["allowed_items"])
+    kept = int(manifest["funnel"][-1]["items"])
+    return int(manifest.get("rows", {}).get(ITEM_CLUSTERS.name, kept))
 
 
 def _share(part: int, whole: int) -> float:

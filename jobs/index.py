@@ -37,12 +37,16 @@ class IndexedRatings:
     users who have no row in ``frame``."""
 
 
-def index_ratings(ratings: DataFrame, items: pd.DataFrame) -> IndexedRatings:
+def index_ratings(
+    ratings: DataFrame, items: pd.DataFrame, given: ItemIndex | None = None
+) -> IndexedRatings:
     """Leave out users and items without ratings, and number the items that remain.
 
     Args:
         ratings: ``CleanRatings.ratings``.
         items: ``CleanRatings.items``.
+        given: the index of the items that cleaning was given: all of them keep their number, rated
+            or not.
     """
     columns = (USER_ID, PIECE_NUMBER, ITEM_INDEX, RATING, TIMES)
     frame = ratings.where(F.size(ITEM_INDEX) > 0).select(
@@ -51,6 +55,8 @@ def index_ratings(ratings: DataFrame, items: pd.DataFrame) -> IndexedRatings:
     left_out = ratings.where((F.col(PIECE_NUMBER) == 0) & (F.size(ITEM_INDEX) == 0)).select(
         USER_ID, F.col(SEEN).alias(ITEM_INDEX)
     )
+    if given is not None:
+        return IndexedRatings(frame, given, items, left_out)
     rated = items["rating_count"] > 0
     if not rated.all():  # rare: all users of an item have left
         frame = _renumber(frame, rated.to_numpy()).persist(StorageLevel.MEMORY_AND_DISK)

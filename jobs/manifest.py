@@ -21,6 +21,7 @@ from recsys_core.factor_model import TrainedModel
 _PACKAGES = (
     "recsys-nightly",
     "pyspark",
+    "numba",
     "numpy",
     "pandas",
     "pyarrow",
@@ -48,6 +49,7 @@ def describe_training(
     columns["timestamp"] = (columns["timestamp"] or TIMESTAMP) if source.has_timestamp else None
     return {
         **run.footer,
+        "reused_from": None,
         "model": train.model,
         "settings": getattr(train, train.model).model_dump(),
         "seed": train.seed,
@@ -72,6 +74,7 @@ def make_manifest(
     refused: Mapping[str, int],
     evaluation: Mapping[str, Any] | None,
     training: Mapping[str, Any],
+    incremental: Mapping[str, Any] | None,
     clusters: Mapping[str, Any],
     rules: Mapping[str, Any] | None,
     model_sha256: Mapping[str, str],
@@ -95,6 +98,7 @@ def make_manifest(
         "quarantined": dict(refused),
         "evaluation": None if evaluation is None else dict(evaluation),
         "training": dict(training),
+        "incremental": None if incremental is None else dict(incremental),
         "clusters": dict(clusters),
         "rules": None if rules is None else dict(rules),
         "model_sha256": dict(model_sha256),

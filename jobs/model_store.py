@@ -1,7 +1,8 @@
-"""Load a published model from a directory, checked against its hashes. No Spark."""
+"""Load a published model, checked against its hashes. No Spark."""
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,32 @@ def load_model(directory: Path) -> SavedModel:
     # One look at the link: a publish in between must not mix the files of two runs.
     place = directory.resolve()
     files = {name: _read(place / name, directory) for name in FILES}
-    _check_manifest(place.parent / "manifest.json", files, directory)
+    sha256 = _read_hashes(place.parent / "manifest.json", directory)
+    return open_model(files, sha256, f"--model {directory}")
+
+
+def open_model(
+    files: Mapping[str, bytes], sha256: Mapping[str, Any] | None, label: str
+) -> SavedModel:
+    """The model in these files.
+
+    Args:
+        sha256: what the run's manifest says of each file; None where there is no manifest.
+        label: what the message of an error begins with.
+
+    Raises:
+        InputError: a file is missing, damaged, of another program or of a newer version.
+    """
+    for name in FILES:
+        if name not in files:
+            raise InputError(f"{label}: {name} is missing")
+        if sha256 is not None and hashlib.sha256(files[name]).hexdigest() != sha256.get(name):
+            raise InputError(f"{label}: {name} is damaged: not the file that was published")
     try:
         saved = decode_model(files)
     except ModelFormatError as error:
-        raise InputError(f"--model {directory}: {error}") from None
-    _check_facts(saved, directory)
+        raise InputError(f"{label}: {error}") from None
+    _check_facts(saved, label)
     return saved
 
 
@@ -40,21 +61,16 @@ def _read(file: Path, directory: Path) -> bytes:
         ) from None
 
 
-def _check_manifest(manifest: Path, files: dict[str, bytes], directory: Path) -> None:
+def _read_hashes(manifest: Path, directory: Path) -> dict[str, Any] | None:
     if not manifest.is_file():
-        return
+        return None
     try:
-        expected = dict(json.loads(manifest.read_bytes())["model_sha256"])
+        return dict(json.loads(manifest.read_bytes())["model_sha256"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"--model {directory}: {manifest.name} beside it is damaged") from None
-    for name, data in files.items():
-        if hashlib.sha256(data).hexdigest() != expected.get(name):
-            raise InputError(
-                f"--model {directory}: {name} is damaged: not the file that was published"
-            )
 
 
-def _check_facts(saved: SavedModel, directory: Path) -> None:
+def _check_facts(saved: SavedModel, label: str) -> None:
     """A model without a manifest beside it vouches for itself: look at what commands rely on."""
     facts = saved.facts
     rating_range = facts.get("rating_range")
@@ -78,7 +94,7 @@ def _check_facts(saved: SavedModel, directory: Path) -> None:
     }
     damaged = [name for name, is_sound in sound.items() if not is_sound]
     if damaged:
-        raise InputError(f"--model {directory}: model.json is damaged: {', '.join(damaged)}")
+        raise InputError(f"{label}: model.json is damaged: {', '.join(damaged)}")
 
 
 def _is_number(value: Any) -> bool:

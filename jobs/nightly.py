@@ -4,16 +4,18 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
 from jobs.account import RowAccount, account_rows
 from jobs.audit import audit_columns, audit_excluded, audit_recommendations, audit_rows
-from jobs.catalog import add_titles, make_catalog
+from jobs.catalog import make_catalog
+from jobs.choices import Choices
 from jobs.clean import CleanRatings, clean_ratings, require_few_refused
 from jobs.cluster import (
     EarlierClusters,
@@ -25,16 +27,25 @@ from jobs.cluster import (
 )
 from jobs.config import Config, PublishConfig
 from jobs.errors import GateError, JobError, LockedError
-from jobs.evaluate import choose_model, evaluate_candidates, needs_times
+from jobs.evaluate import needs_times
 from jobs.failures import explain_failures
 from jobs.index import index_ratings
-from jobs.manifest import describe_training, make_manifest
+from jobs.manifest import make_manifest
 from jobs.metastore import check_table
-from jobs.plan import InputSize, describe_plan, make_plan, measure_input, read_limits, require_fit
+from jobs.night_lists import choose_users, write_lists
+from jobs.night_model import load_reused, make_model, reuse_model, take_items
+from jobs.plan import (
+    InputSize,
+    describe_plan,
+    make_plan,
+    measure_input,
+    read_limits,
+    require_fit,
+)
 from jobs.preflight import check_cluster
 from jobs.publish import CURRENT, Run, StagedRun
 from jobs.read import read_items, read_ratings
-from jobs.release import Candidate, Choices, PublishedRun, release_run
+from jobs.release import Candidate, PublishedRun, release_run
 from jobs.report_data import RunItems
 from jobs.rules import describe_rules, find_allowed, make_rules, read_rules
 from jobs.runs import find_current, hold_output, prepare_output
@@ -45,23 +56,21 @@ from jobs.schemas import (
     ITEM_FACTORS,
     ITEM_ID,
     RECOMMENDATIONS,
+    SCORED_USERS,
     SIMILAR_ITEMS,
-    TITLED_RECOMMENDATIONS,
     USER_FACTORS,
     Table,
     id_type_name,
 )
-from jobs.score import fold_in_users, list_popular, observe_effects, read_effects, score_users
+from jobs.score import fold_in_users
 from jobs.session import choose_partitions
 from jobs.stages import StageClock, is_json_log, name_run
 from jobs.status import FinalState, RunStatus
 from jobs.storage import Storage, open_storage
 from jobs.summary import pick_lists, print_summary, print_table
-from jobs.train import collect_ratings, train_model
 from recsys_core.arrays import Int32Array
 from recsys_core.factor_model import FactorModel
 from recsys_core.model_format import ItemCatalog, SavedModel
-from recsys_core.rules import ListRules
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +82,8 @@ def run_nightly(
     spark: SparkSession, config: Config, run_date: date, choices: Choices = _NO_CHOICES
 ) -> PublishedRun:
     """Read, clean, index, train, score, cluster, audit, judge and publish one night.
+
+    With ``choices.reuse_model`` nothing is trained: the model is the current run's.
 
     Raises:
         JobError: the run ended without a change to what readers see.
@@ -90,7 +101,7 @@ def run_nightly(
             check_table(spark, config.publish.table)
         staged = StagedRun(storage, run)
         try:
-            candidate = _run_stages(spark, config, storage, staged, environment)
+            candidate = _run_stages(spark, config, storage, staged, environment, choices)
             published = release_run(spark, config, storage, candidate, choices)
         finally:
             staged.discard()  # what was kept has left the staging directory by then
@@ -108,15 +119,23 @@ def run_nightly(
     return published
 
 
-def plan_night(spark: SparkSession, config: Config) -> None:
+def plan_night(spark: SparkSession, config: Config, choices: Choices = _NO_CHOICES) -> None:
     """Print what the night would need; nothing is written.
 
     Raises:
-        JobError: input that cannot be read, or a night that cannot fit.
+        JobError: input or a model that cannot be read, or a night that cannot fit.
     """
+    reused = None
+    if choices.reuse_model:
+        reused = load_reused(open_storage(spark, config.output.path), choices)
     source = read_ratings(spark, config.input, config.clean)
     n_partitions = choose_partitions(spark, config.spark, source.bytes)
-    plan = make_plan(measure_input(source.rows), config, n_partitions)
+    size = measure_input(source.rows)
+    if reused is None:
+        plan = make_plan(size, config, n_partitions)
+    else:
+        size = replace(size, items=len(reused.saved.catalog))
+        plan = make_plan(size, config, n_partitions, reused.n_columns)
     limits = read_limits(spark)
     print_table(describe_plan(plan, limits))
     require_fit(plan, limits)
@@ -144,45 +163,45 @@ def _run_stages(
     storage: Storage,
     staged: StagedRun,
     environment: dict[str, Any],
+    choices: Choices,
 ) -> Candidate:
     clock = StageClock()
     with clock.stage("read"):
+        reused = load_reused(storage, choices)
         source = read_ratings(spark, config.input, config.clean)
         item_id_type = source.rows.schema[ITEM_ID].dataType
-        items = read_items(spark, config.input, id_type_name(item_id_type))
-        named = read_rules(
-            spark, config.input, config.rules, items.items["genres"], id_type_name(item_id_type)
-        )
+        id_type = id_type_name(item_id_type)
+        items = read_items(spark, config.input, id_type)
+        named = read_rules(spark, config.input, config.rules, items.items["genres"], id_type)
+        given = None if reused is None else take_items(reused, config, id_type)
     with clock.stage("clean"):  # Spark is lazy: the rows are read here
         n_partitions = choose_partitions(spark, config.spark, source.bytes)
-        keep_times = config.evaluates and needs_times(
-            config.evaluate, has_timestamp=source.has_timestamp
+        keep_times = (
+            reused is None
+            and config.evaluates
+            and needs_times(config.evaluate, has_timestamp=source.has_timestamp)
         )
         account = account_rows(source.rows, n_partitions, keep_times=keep_times)
         _keep_refused(staged, account)
-        clean = clean_ratings(account, config.clean)
+        clean = clean_ratings(account, config.clean, given)
         require_few_refused(account.refused, clean.funnel[0].rows, config.clean.max_bad_fraction)
         _keep_excluded(staged, clean)
     with clock.stage("index"):
-        indexed = index_ratings(clean.ratings, clean.items)
+        indexed = index_ratings(clean.ratings, clean.items, given.index if given else None)
         account.frame.unpersist()  # from here on everything runs on the indexed ratings
         catalog = make_catalog(indexed, clean.excluded_items, items.items)
         allowed = find_allowed(named, catalog)
     size = InputSize(clean.funnel[-1].rows, clean.funnel[-1].users, len(catalog))
-    require_fit(make_plan(size, config, n_partitions), read_limits(spark))
-    with clock.stage("collect"):
-        ratings = collect_ratings(
-            indexed.frame, len(catalog), max_users=config.train.max_users, seed=config.train.seed
-        )
-    train, report = config.train, None
+    plan = make_plan(size, config, n_partitions, reused.n_columns if reused else None)
+    require_fit(plan, read_limits(spark))
     small_tables: dict[Table, pd.DataFrame] = {}  # whose rows are on the driver
-    if config.evaluates:
-        with clock.stage("evaluate"):
-            report = evaluate_candidates(ratings, train.models, train_model, config=config)
-            small_tables[EVALUATION] = report.to_table()
-            train = choose_model(train, report)
-    with clock.stage("train"):
-        trained = train_model(ratings.matrix, train)
+    if reused is None:
+        made = make_model(config, clock, indexed, staged.run, source)
+    else:
+        made = reuse_model(reused)
+    trained, report = made.trained, made.report
+    if report is not None:
+        small_tables[EVALUATION] = report.to_table()
     with clock.stage("cluster"):
         earlier = _read_current_clusters(spark, storage)
         labelled = label_items(trained.model, catalog, config.cluster, earlier)
@@ -196,8 +215,10 @@ def _run_stages(
     with clock.stage("score"):
         labels, embeddings = labelled.aligned.cluster, trained.model.item_embeddings
         rules = make_rules(config.rules, config.score.k, allowed, catalog, labels, embeddings)
-        lists_table, effects = _write_lists(
-            config, staged, indexed.frame, left_out, trained.model, catalog, rules
+        kept_from = reused if choices.changed_only else None
+        work = choose_users(spark, config, storage, staged, indexed.frame, plan, kept_from)
+        lists = write_lists(
+            config, staged, left_out, trained.model, catalog, rules, work, kept_from
         )
         if config.publish.factors:
             factors = fold_in_users(indexed.frame, trained.model, catalog.item_ids)
@@ -212,7 +233,7 @@ def _run_stages(
             n_partitions=n_partitions,
             left_out=left_out,
             rules=rules,
-            effects=effects,
+            effects=lists.effects,
         )
         excluded = audit_excluded(
             spark.read.parquet(staged.table_uri(EXCLUDED)), (clean.funnel[0], clean.funnel[-1])
@@ -220,11 +241,12 @@ def _run_stages(
         n_rows = {table: len(rows) for table, rows in small_tables.items()}
         if config.publish.factors:
             n_rows[USER_FACTORS] = clean.funnel[-1].users
-        audit_columns(lists_table, written)
+        if config.publish.scored_users:
+            n_rows[SCORED_USERS] = clean.funnel[-1].users
+        audit_columns(lists.table, written)
         _audit_tables(spark, staged, n_rows)
         shown = pick_lists(written, catalog)
-        training = describe_training(config, train, trained, staged.run, source, ratings.matrix)
-        model_sha256 = staged.write_model(SavedModel(trained.model, catalog, training))
+        model_sha256 = staged.write_model(SavedModel(trained.model, catalog, made.training))
     manifest = make_manifest(
         spark,
         config,
@@ -233,9 +255,10 @@ def _run_stages(
         funnel=clean.funnel,
         refused=account.refused,
         evaluation=None if report is None else report.describe(),
-        training=training,
+        training=made.training,
+        incremental=lists.incremental,
         clusters=clusters,
-        rules=describe_rules(rules, named, effects),
+        rules=describe_rules(rules, named, lists.effects),
         model_sha256=model_sha256,
         audit=audit,
         excluded=excluded,
@@ -247,30 +270,6 @@ def _run_stages(
     bad_factors = int((~np.isfinite(trained.model.item_factors)).sum())
     run_items = RunItems(labelled.rows, trained.model.item_embeddings)
     return Candidate(staged, manifest, written, shown, run_items, bad_factors)
-
-
-def _write_lists(
-    config: Config,
-    staged: StagedRun,
-    ratings: DataFrame,
-    left_out: DataFrame | None,
-    model: FactorModel,
-    catalog: ItemCatalog,
-    rules: ListRules | None,
-) -> tuple[Table, dict[str, int] | None]:
-    """Score everyone; the table that was written, and what the rules did, where there are any."""
-    k, item_ids = config.score.k, catalog.item_ids
-    lists = score_users(ratings, model, item_ids, k, rules)
-    if left_out is not None:
-        lists = lists.unionAll(list_popular(left_out, catalog.rating_count, item_ids, k, rules))
-    observed = None
-    if rules is not None:
-        lists, observed = observe_effects(lists)
-    table = RECOMMENDATIONS
-    if config.publish.titles:
-        table, lists = TITLED_RECOMMENDATIONS, add_titles(lists, catalog)
-    staged.write_table(table, lists)
-    return table, None if observed is None else read_effects(observed)
 
 
 def _audit_tables(spark: SparkSession, staged: StagedRun, n_rows: dict[Table, int]) -> None:

@@ -7,7 +7,7 @@ neither the number of users nor how much any of them has rated.
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -57,6 +57,7 @@ class Plan:
 
     size: InputSize
     trained_ratings: int
+    """0 where a model is used again."""
     n_partitions: int
     items_per_block: int
     broadcast: int
@@ -94,22 +95,22 @@ def measure_input(rows: DataFrame) -> InputSize:
     return InputSize(*(int(count) for count in row))
 
 
-def make_plan(size: InputSize, config: Config, n_partitions: int) -> Plan:
-    """Bounds on the memory of a night over input of this size."""
-    share = min(1.0, (config.train.max_users or size.users) / max(size.users, 1))
-    trained, users = round(size.ratings * share), round(size.users * share)
-    models = config.train.models
-    n_columns = max(_count_columns(config.train, model) for model in models)
+def make_plan(
+    size: InputSize, config: Config, n_partitions: int, n_columns: int | None = None
+) -> Plan:
+    """Bounds on the memory of a night over input of this size.
+
+    Args:
+        n_columns: of the item factors, where there is a model and nothing is trained.
+    """
+    trained = users = training = 0
+    if n_columns is None:
+        share = min(1.0, (config.train.max_users or size.users) / max(size.users, 1))
+        trained, users = round(size.ratings * share), round(size.users * share)
+        training = _bound_training(replace(size, ratings=trained, users=users), config)
+        n_columns = max(_count_columns(config.train, model) for model in config.train.models)
     factors = 4 * size.items * n_columns
     width = choose_width(size.items)
-    training = max(
-        per_rating * trained
-        + _count_columns(config.train, model) * (of_user * users + of_item * size.items)
-        for model in models
-        for per_rating, of_user, of_item in [_TRAINING_BYTES[model]]
-    )
-    if config.evaluates:
-        training += 24 * trained  # the three parts of a split
     of_rules = 0
     if config.rules.are_set:  # groups of the items, and embeddings for diversity
         of_rules = 32 * size.items + (factors if config.rules.diversity else 0)
@@ -139,6 +140,18 @@ def _count_candidates(config: Config) -> int:
     if not rules.are_set:
         return k
     return max(CANDIDATES_PER_PLACE * k, rules.diversity_pool)
+
+
+def _bound_training(size: InputSize, config: Config) -> int:
+    """Bytes that training, and a split to evaluate on, take beside the ratings."""
+    training = max(
+        per_rating * size.ratings
+        + _count_columns(config.train, model) * (of_user * size.users + of_item * size.items)
+        for model in config.train.models
+        for per_rating, of_user, of_item in [_TRAINING_BYTES[model]]
+    )
+    # The three parts of a split.
+    return training + (24 * size.ratings if config.evaluates else 0)
 
 
 def _count_columns(config: TrainConfig, model: str) -> int:
@@ -211,11 +224,14 @@ def find_misfits(plan: Plan, limits: Limits) -> Iterator[str]:
         )
     needed = limits.heap + max(plan.driver, limits.local_workers * plan.worker)
     if needed > limits.machine:
+        work, advice = f"scoring {size} with the model there is", ""
+        if plan.trained_ratings:
+            work = f"training on {plan.trained_ratings:,} ratings and scoring {size}"
+            advice = "set train.max_users, lower the number of factors, or "
         yield (
-            f"training on {plan.trained_ratings:,} ratings and scoring {size} needs up to "
-            f"{_show(needed)} on the driver's machine ({_show(limits.heap)} of it "
-            f"spark.driver.memory), which has {_show(limits.machine)}: set train.max_users, lower "
-            "the number of factors, or take a larger machine"
+            f"{work} needs up to {_show(needed)} on the driver's machine ({_show(limits.heap)} of "
+            f"it spark.driver.memory), which has {_show(limits.machine)}: {advice}take a larger "
+            "machine"
         )
 
 
@@ -225,11 +241,12 @@ def describe_plan(plan: Plan, limits: Limits) -> Table:
     table.add_column("what")
     table.add_column("value", justify="right")
     table.add_column("remark")
+    trains = plan.trained_ratings > 0
     counts = (
         ("ratings", plan.size.ratings, "valid rows"),
         ("users", plan.size.users, "all are scored; within 2%"),
-        ("items", plan.size.items, "before clean.*; within 2%"),
-        ("ratings to train on", plan.trained_ratings, "train.max_users"),
+        ("items", plan.size.items, "before clean.*; within 2%" if trains else "of the model"),
+        ("ratings to train on", plan.trained_ratings, "train.max_users" if trains else "none"),
         ("partitions", plan.n_partitions, "tasks of cleaning and scoring"),
     )
     for name, count, remark in counts:
@@ -240,9 +257,10 @@ def describe_plan(plan: Plan, limits: Limits) -> Table:
         "users x items, float32, one a worker",
     )
     table.add_row("broadcast", _show(plan.broadcast), "item factors and ids, to each executor")
+    driver_remark = "at most, in training" if trains else "at most"
     worker_limit = f"of {_show(limits.worker)}" if limits.worker is not None else "each, at most"
     table.add_row("Python worker", _show(plan.worker), worker_limit)
-    table.add_row("driver's Python", _show(plan.driver), "at most, in training")
+    table.add_row("driver's Python", _show(plan.driver), driver_remark)
     table.add_row("driver's JVM", _show(limits.heap), "spark.driver.memory; caches spill to disk")
     table.add_row("driver's machine", _show(limits.machine), "memory there is")
     return table

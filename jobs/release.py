@@ -7,6 +7,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
+from jobs.choices import Choices
 from jobs.config import Config
 from jobs.gate import (
     GateCheck,
@@ -27,16 +28,6 @@ from jobs.storage import Storage
 from jobs.summary import UserList
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What the person who starts a run may decide against the rules."""
-
-    force: bool = False
-    """Publish although the gate says no; the manifest records it."""
-    promote: bool = False
-    """Make the run current although the current one has a later date."""
 
 
 @dataclass(frozen=True)

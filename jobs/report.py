@@ -268,4 +268,6 @@ def _describe_training(training: Mapping[str, Any]) -> str:
         f"{name.replace('_', ' ')} {value:.6g}" for name, value in training["figures"].items()
     ]
     made = f"{training['model']} on {training['device']}, seed {training['seed']}"
+    if training.get("reused_from"):
+        made += f", in run {training['reused_from']} and used again"
     return f"{made}: {', '.join(figures)}." if figures else f"{made}."

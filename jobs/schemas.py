@@ -95,7 +95,7 @@ ITEM_CLUSTERS = Table(
         TableColumn("cluster_name", "string", "Its leading genres, and its most rated title."),
         TableColumn("distance", "double", "Euclidean distance to the cluster's centroid."),
         TableColumn("rating_count", "bigint", "Ratings of the item after cleaning."),
-        TableColumn("mean_rating", "double", "Mean of those ratings, in rating units."),
+        TableColumn("mean_rating", "double", "Mean of those, in rating units; null without any."),
     ),
 )
 
@@ -125,6 +125,16 @@ ITEM_FACTORS = Table(
     (
         TableColumn("item_id", None, "Item id, as in the input."),
         TableColumn("factors", "array<float>", "Bias terms, where the model has any, come last."),
+    ),
+)
+
+SCORED_USERS = Table(
+    "scored_users",
+    ("user_id",),
+    (
+        TableColumn("user_id", None, "User id, as in the input."),
+        TableColumn("rating_count", "bigint", "Ratings the user was folded in from."),
+        TableColumn("ratings_hash", "bigint", "Of those; comparable in runs of one model."),
     ),
 )
 

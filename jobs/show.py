@@ -204,7 +204,8 @@ def describe_item(run: PublishedTables, text: str) -> Iterator[str]:
     yield f"item {_name_item(item[ITEM_ID], item['title'])}"
     if item["genres"]:
         yield f"genres: {printable(item['genres'].replace('|', ', '))}"
-    yield f"{_count(item['rating_count'], 'rating')}, mean {item['mean_rating']:.2f}"
+    mean = "" if item["mean_rating"] is None else f", mean {item['mean_rating']:.2f}"
+    yield f"{_count(item['rating_count'], 'rating')}{mean}"
     yield _name_cluster(item["cluster"], item["cluster_name"])
     yield _describe_readers(run, item[ITEM_ID])
     if run.has(SIMILAR_ITEMS):

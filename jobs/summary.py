@@ -103,7 +103,10 @@ def _describe_training(training: Mapping[str, Any]) -> str:
     figures = [
         f"{name.replace('_', ' ')} {value:.6g}" for name, value in training["figures"].items()
     ]
-    return f"Trained {training['model']} on {training['device']}: {', '.join(figures)}"
+    made = f"Trained {training['model']} on {training['device']}"
+    if training.get("reused_from"):
+        made = f"Used {training['model']} again, trained in run {training['reused_from']}"
+    return f"{made}: {', '.join(figures)}"
 
 
 def _describe_evaluation(evaluation: Mapping[str, Any]) -> str:

@@ -10,9 +10,10 @@ import pytest
 from builders import checkerboard, make_config, write_csv
 from pyspark.sql import SparkSession
 
+from jobs.choices import Choices
 from jobs.errors import GateError, InputError, LockedError
 from jobs.nightly import run_nightly
-from jobs.release import Choices, PublishedRun
+from jobs.release import PublishedRun
 from jobs.runs import hold_output, list_runs
 from jobs.storage import LocalStorage
 
