@@ -158,8 +158,8 @@ def rescored(spark: SparkSession, first: FirstNight, changed: LoggedNight) -> Lo
 def run_logged(spark: SparkSession, config: Config, choices: Choices) -> LoggedNight:
     """A night that could not train if it would."""
     with pytest.MonkeyPatch.context() as patch, capture_log() as log:
-        patch.setattr("jobs.nightly.train_model", None)
-        patch.setattr("jobs.nightly.collect_ratings", None)
+        patch.setattr("jobs.night_model.train_model", None)
+        patch.setattr("jobs.night_model.collect_ratings", None)
         return LoggedNight(run_nightly(spark, config, date(2026, 11, 22), choices), log)
 
 
