@@ -34,7 +34,9 @@ from jobs.plan import InputSize, describe_plan, make_plan, measure_input, read_l
 from jobs.preflight import check_cluster
 from jobs.publish import Run, StagedRun
 from jobs.read import read_items, read_ratings
+from jobs.recent import collect_recent
 from jobs.release import Candidate, Choices, PublishedRun, release_run
+from jobs.report_counts import sample_users
 from jobs.report_data import RunItems
 from jobs.rules import describe_rules, find_allowed, make_rules, read_rules
 from jobs.runs import find_current, hold_output, prepare_output
@@ -44,10 +46,12 @@ from jobs.schemas import (
     ITEM_CLUSTERS,
     ITEM_FACTORS,
     ITEM_ID,
+    RECENT_RATINGS,
     RECOMMENDATIONS,
     SIMILAR_ITEMS,
     TITLED_RECOMMENDATIONS,
     USER_FACTORS,
+    USER_ID,
     Table,
     id_type_name,
 )
@@ -201,6 +205,14 @@ def _run_stages(
         if config.publish.factors:
             factors = fold_in_users(indexed.frame, trained.model, catalog.item_ids)
             staged.write_table(USER_FACTORS, factors)
+    sampled_users: list[Any] = []
+    if config.publish.report:
+        with clock.stage("recent"):  # the input is read once more, for these users alone
+            sampled_users = sample_users(spark.read.parquet(staged.table_uri(RECOMMENDATIONS)))
+            recent = collect_recent(source.rows, sampled_users, items.items)
+            small_tables[RECENT_RATINGS] = recent
+            user_id_type = source.rows.schema[USER_ID].dataType
+            staged.write_local_table(spark, RECENT_RATINGS, recent, item_id_type, user_id_type)
     with clock.stage("audit"):
         written = spark.read.parquet(staged.table_uri(RECOMMENDATIONS))
         audit = audit_recommendations(
@@ -245,7 +257,7 @@ def _run_stages(
     )
     bad_factors = int((~np.isfinite(trained.model.item_factors)).sum())
     run_items = RunItems(labelled.rows, trained.model.item_embeddings)
-    return Candidate(staged, manifest, written, shown, run_items, bad_factors)
+    return Candidate(staged, manifest, written, shown, run_items, bad_factors, sampled_users)
 
 
 def _write_lists(

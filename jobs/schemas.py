@@ -22,6 +22,8 @@ SEEN = "seen"
 SOURCE = "source"
 SCORE = "score"
 RANK = "rank"
+PLACE = "place"
+TITLE = "title"
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,19 @@ ITEM_FACTORS = Table(
     (
         TableColumn("item_id", None, "Item id, as in the input."),
         TableColumn("factors", "array<float>", "Bias terms, where the model has any, come last."),
+    ),
+)
+
+RECENT_RATINGS = Table(
+    "recent_ratings",
+    ("user_id", "place"),
+    (
+        TableColumn("user_id", None, "User id, as in the input."),
+        TableColumn("place", "int", "1 is the latest; the highest where ratings have no time."),
+        TableColumn("item_id", None, "Item id, as in the input; also one that is not in the run."),
+        TableColumn("title", "string", "Title; null where the items file has none."),
+        TableColumn("rating", "double", "The rating that counts, in rating units."),
+        TableColumn("timestamp", "bigint", "Seconds since 1970; null where the input has none."),
     ),
 )
 
