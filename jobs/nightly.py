@@ -34,7 +34,7 @@ from jobs.plan import InputSize, describe_plan, make_plan, measure_input, read_l
 from jobs.preflight import check_cluster
 from jobs.publish import Run, StagedRun
 from jobs.read import read_items, read_ratings
-from jobs.recent import collect_recent
+from jobs.recent import collect_candidates, list_recent
 from jobs.release import Candidate, Choices, PublishedRun, release_run
 from jobs.report_counts import sample_users
 from jobs.report_data import RunItems
@@ -161,13 +161,16 @@ def _run_stages(
         keep_times = config.evaluates and needs_times(
             config.evaluate, has_timestamp=source.has_timestamp
         )
-        account = account_rows(source.rows, n_partitions, keep_times=keep_times)
+        account = account_rows(
+            source.rows, n_partitions, keep_times=keep_times, keep_recent=config.publish.report
+        )
         _keep_refused(staged, account)
         clean = clean_ratings(account, config.clean)
         require_few_refused(account.refused, clean.funnel[0].rows, config.clean.max_bad_fraction)
         _keep_excluded(staged, clean)
     with clock.stage("index"):
         indexed = index_ratings(clean.ratings, clean.items)
+        candidates = collect_candidates(account.frame) if config.publish.report else None
         account.frame.unpersist()  # from here on everything runs on the indexed ratings
         catalog = make_catalog(indexed, clean.excluded_items, items.items)
         allowed = find_allowed(named, catalog)
@@ -206,10 +209,10 @@ def _run_stages(
             factors = fold_in_users(indexed.frame, trained.model, catalog.item_ids)
             staged.write_table(USER_FACTORS, factors)
     sampled_users: list[Any] = []
-    if config.publish.report:
-        with clock.stage("recent"):  # the input is read once more, for these users alone
+    if candidates is not None:
+        with clock.stage("recent"):
             sampled_users = sample_users(spark.read.parquet(staged.table_uri(RECOMMENDATIONS)))
-            recent = collect_recent(source.rows, sampled_users, items.items)
+            recent = list_recent(sampled_users, candidates, source.rows, items.items)
             small_tables[RECENT_RATINGS] = recent
             user_id_type = source.rows.schema[USER_ID].dataType
             staged.write_local_table(spark, RECENT_RATINGS, recent, item_id_type, user_id_type)

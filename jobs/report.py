@@ -14,9 +14,9 @@ from pkgutil import get_data
 from typing import Any
 
 from jobs.printing import printable
+from jobs.recent import MAX_RECENT_RATINGS
 from jobs.report_data import (
     DRAWN_METRICS,
-    MAX_RECENT_RATINGS,
     MAX_SAMPLED_RANKS,
     ReportData,
 )

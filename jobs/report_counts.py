@@ -7,9 +7,9 @@ import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from jobs.recent import MAX_SAMPLED_USERS, order_users
 from jobs.report_data import (
     MAX_SAMPLED_RANKS,
-    MAX_SAMPLED_USERS,
     SCORE_BINS,
     ListCounts,
     UserCounts,
@@ -105,13 +105,9 @@ def _count_excluded(excluded: DataFrame) -> pd.DataFrame:
 
 
 def sample_users(lists: DataFrame) -> list[Any]:
-    """The users that the report shows: those with a list whose ids have the lowest checksums.
-
-    A checksum spreads the sample over all ids, and gives the same users wherever it is taken.
-    """
-    user = F.col(USER_ID).cast("string")
+    """The users that the report shows: those with a list whose ids have the lowest checksums."""
     first = lists.where(F.col(RANK) == 1).select(USER_ID)
-    taken = first.orderBy(F.crc32(user), user).limit(MAX_SAMPLED_USERS)
+    taken = first.orderBy(*order_users()).limit(MAX_SAMPLED_USERS)
     return [row[0] for row in taken.collect()]
 
 

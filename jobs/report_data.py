@@ -17,10 +17,7 @@ from jobs.runs import RunRecord
 from recsys_core.arrays import Float32Array, Float64Array, Int64Array
 
 SCORE_BINS = 40
-MAX_SAMPLED_USERS = 1_000
 MAX_SAMPLED_RANKS = 10
-MAX_RECENT_RATINGS = 10
-"""Of each of the sampled users."""
 MAX_MAP_ITEMS = 2_000
 MAX_CLUSTERS = 30
 DRAWN_METRICS = ("ndcg", "recall", "precision", "map", "mrr", "hit_rate", "coverage")

@@ -17,9 +17,9 @@ import pyarrow.dataset as ds
 from jobs.errors import ConfigError, InputError
 from jobs.model_store import load_model
 from jobs.publish import MANIFEST, RUN_ID, Run
+from jobs.recent import MAX_SAMPLED_USERS
 from jobs.report_data import (
     MAX_SAMPLED_RANKS,
-    MAX_SAMPLED_USERS,
     SCORE_BINS,
     ListCounts,
     ReportData,

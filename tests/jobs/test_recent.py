@@ -1,9 +1,16 @@
-"""Which ratings are taken for a user, in which order."""
+"""Which users' ratings are kept while the input is read, which of them, and in which order."""
 
+import zlib
+
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pytest
 from pyspark.sql import SparkSession
 
-from jobs.recent import collect_recent
+from jobs import recent
+from jobs.account import account_rows
+from jobs.recent import LowestChecksums, collect_candidates, list_recent
 
 ITEMS = pd.DataFrame({"item_id": ["a", "i10"], "title": ["Alien (1979)", "Ten"]}).astype(object)
 ROWS = [
@@ -24,12 +31,23 @@ ROWS = [
 ]
 
 
-def test_the_latest_then_the_highest_then_by_item(spark: SparkSession) -> None:
+@pytest.mark.parametrize("n_candidates", [1_000, 3, 0])
+def test_the_latest_then_the_highest_then_by_item(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, n_candidates: int
+) -> None:
+    """The same from what was kept, from a second look at the input, and from both."""
+    monkeypatch.setattr(recent, "N_CANDIDATES", n_candidates)
     columns = "user_id string, item_id string, rating double, timestamp bigint, reason string"
-    frame = spark.createDataFrame(ROWS, columns)
-    recent = collect_recent(frame, ["untimed", "timed", "mixed", "refused"], ITEMS)
-    assert [*recent.columns] == ["user_id", "place", "item_id", "title", "rating", "timestamp"]
-    rows = [*recent.itertuples(index=False, name=None)]
+    frame = spark.createDataFrame(
+        [(*row, None, None) for row in ROWS], f"{columns}, raw string, file string"
+    )
+    account = account_rows(frame, 2, keep_recent=True)
+    candidates = collect_candidates(account.frame)
+    account.frame.unpersist()
+    assert len(candidates) == min(n_candidates, 5)
+    found = list_recent(["untimed", "timed", "mixed", "refused"], candidates, frame, ITEMS)
+    assert [*found.columns] == ["user_id", "place", "item_id", "title", "rating", "timestamp"]
+    rows = [*found.itertuples(index=False, name=None)]
     assert rows[:8] == [
         ("mixed", 1, "late", None, 1.0, 2**60 + 1),  # to the second
         ("mixed", 2, "high", None, 3.0, None),
@@ -45,3 +63,12 @@ def test_the_latest_then_the_highest_then_by_item(spark: SparkSession) -> None:
         *("i13", "i02", "i05", "i08", "i11"),
         *("i01", "i04", "i07", "i10", "i00"),
     ]
+
+
+def test_the_lowest_checksums_are_kept_and_few_others() -> None:
+    users = np.random.default_rng(0).permutation(50_000)
+    sample = LowestChecksums(100)
+    kept = np.concatenate([sample.add(pa.array(block)) for block in np.split(users, 50)])
+    lowest = sorted(users.tolist(), key=lambda user: zlib.crc32(str(user).encode()))[:100]
+    assert set(lowest) <= set(users[kept].tolist())
+    assert kept.sum() < 2_000  # all 1,000 of the first block, then ever fewer
