@@ -3,7 +3,7 @@
 Whom it shows is known once there are lists: of the users who have one, those whose ids have the
 lowest checksums. So twice as many users' latest ratings are kept while the input is read
 (``jobs/account``): a night that leaves most users without a list, and only such a night, has to
-read the input again, for some. Reading it again each night took 10 to 14% of a night.
+read the input again, for some. Reading it again each night took 6 to 14% of it.
 
 By time, the latest first, then item id. Ratings without a time come after those with one, and the
 highest of them first: in an input without times, a user's highest ratings are taken.

@@ -28,12 +28,6 @@
     return made;
   };
 
-  const listItems = (kind, titles, query, items) => {
-    const list = document.createElement(kind);
-    list.append(...items.map((item) => withMark("li", titles[item], query)));
-    return list;
-  };
-
   const setSideBySide = (sides) => {
     const pair = document.createElement("div");
     pair.className = "sides";
@@ -47,27 +41,32 @@
 
   const listRatings = (titles, query, items, ratings) => {
     if (items.length === 0) return element("p", "No valid rating.");
-    const list = listItems("ul", titles, query, items);
+    const list = document.createElement("ul");
     list.className = "rated";
-    [...list.children].forEach((row, at) => {
+    items.forEach((item, at) => {
       const rating = element("span", ratings[at].toLocaleString("en"));
       rating.className = "number";
-      row.prepend(rating);
+      const row = document.createElement("li");
+      row.append(rating, withMark("span", titles[item], query));
+      list.append(row);
     });
     return list;
   };
 
   const showUser = ([user, source, items, rated = [], ratings = []], sample, query) => {
     const card = document.createElement("article");
-    const list = listItems("ol", sample.titles, query, items);
+    const list = document.createElement("ol");
+    list.append(...items.map((item) => withMark("li", sample.titles[item], query)));
     const heading = element("h3", "User ");
     heading.append(user);
     card.append(heading);
     if (source !== "model") card.append(element("p", `by ${source}`));
-    const theirs = () => listRatings(sample.titles, query, rated, ratings);
-    card.append(
-      sample.rated ? setSideBySide([["Recommended", list], [sample.rated, theirs()]]) : list
-    );
+    if (!sample.rated) { // a run of a release that kept no ratings
+      card.append(list);
+      return card;
+    }
+    const theirs = listRatings(sample.titles, query, rated, ratings);
+    card.append(setSideBySide([["Recommended", list], [sample.rated, theirs]]));
     return card;
   };
 
