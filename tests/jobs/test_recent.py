@@ -83,7 +83,7 @@ def test_what_is_kept_of_whole_blocks_is_what_pandas_finds(monkeypatch: pytest.M
     n = 150_000
     rows = pd.DataFrame({"user_id": np.sort(rng.integers(0, 2_000, n))})
     rows["item_id"], rows["rating"] = rng.integers(0, 400, n), rng.integers(1, 11, n) / 2
-    rows["timestamp"] = pd.Series(rng.integers(0, 50, n)).where(rng.random(n) < 0.7).astype("Int64")
+    rows["timestamp"] = pd.Series(rng.integers(0, 50, n)).where(rng.random(n) < 0.1).astype("Int64")
     columns = {name: pa.array(rows[name]) for name in rows.columns}
     nothing = {name: pa.nulls(n, pa.string()) for name in ("reason", "raw", "file")}
     batches = pa.Table.from_pydict(columns | nothing).to_batches(max_chunksize=9_000)
