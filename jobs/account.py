@@ -16,6 +16,7 @@ from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from jobs.recent import N_CANDIDATES, LowestChecksums, find_latest
 from jobs.schemas import (
     FILE,
     ITEM_ID,
@@ -23,6 +24,7 @@ from jobs.schemas import (
     RATING,
     RAW,
     REASON,
+    RECENT,
     TIMES,
     TIMESTAMP,
     USER_ID,
@@ -42,7 +44,9 @@ class RowAccount:
     a user      user_id, piece, items and ratings (arrays of one length: the unique ratings, in
                 order of item), duplicates (array of items, in piece 0); all arrays may be empty;
                 with ``keep_times`` also times (array of double: what orders the ratings in time,
-                -inf where that is not known)
+                -inf where that is not known); with ``keep_recent`` also recent (in piece 0 of those
+                with the lowest checksums, else null: array of their latest ratings, see
+                ``jobs/recent``)
     a refusal   reason, raw, file, and item_id where that could be read; piece is null
     """
 
@@ -56,11 +60,14 @@ class RowAccount:
         return self.frame.where(is_refusal()).select(RAW, FILE, REASON)
 
 
-def account_rows(rows: DataFrame, n_partitions: int, *, keep_times: bool = False) -> RowAccount:
+def account_rows(
+    rows: DataFrame, n_partitions: int, *, keep_times: bool = False, keep_recent: bool = False
+) -> RowAccount:
     """Partition the rows of ``jobs.read.read_ratings`` by user, and settle the fate of each.
 
     Args:
         keep_times: carry the ratings' times along, for splits that go by them.
+        keep_recent: carry the latest ratings of a sample of the users along, for the report.
     """
     types = {name: rows.schema[name].dataType.simpleString() for name in (USER_ID, ITEM_ID)}
     schema = (
@@ -70,24 +77,31 @@ def account_rows(rows: DataFrame, n_partitions: int, *, keep_times: bool = False
     )
     if keep_times:
         schema += f", {TIMES} array<double>"
+    if keep_recent:
+        fields = f"{ITEM_ID}: {types[ITEM_ID]}, {RATING}: double, {TIMESTAMP}: bigint"
+        schema += f", {RECENT} array<struct<{fields}>>"
     arranged = rows.repartition(n_partitions, USER_ID).sortWithinPartitions(USER_ID)
-    gathered = arranged.mapInArrow(partial(_gather_users, keep_times=keep_times), schema)
+    gather = partial(_gather_users, keep_times=keep_times, keep_recent=keep_recent)
+    gathered = arranged.mapInArrow(gather, schema)
     frame = gathered.persist(StorageLevel.MEMORY_AND_DISK)
     return RowAccount(frame, _count_refused(frame))
 
 
-def _gather_users(batches: Iterator[pa.RecordBatch], keep_times: bool) -> Iterator[pa.RecordBatch]:
+def _gather_users(
+    batches: Iterator[pa.RecordBatch], keep_times: bool, keep_recent: bool
+) -> Iterator[pa.RecordBatch]:
     """Flat rows sorted by user to the rows of ``RowAccount.frame``."""
+    sample = LowestChecksums(N_CANDIDATES) if keep_recent else None
     for block in whole_users(batches):
         refused = block.filter(pc.is_valid(block.column(REASON)))
         if refused.num_rows:
-            yield _list_refusals(refused, keep_times)
+            yield _list_refusals(refused, keep_times, keep_recent)
         known = block.filter(pc.is_valid(block.column(USER_ID)))
         if known.num_rows:
-            yield _gather_block(known, keep_times)
+            yield _gather_block(known, keep_times, sample)
 
 
-def _list_refusals(refused: pa.RecordBatch, keep_times: bool) -> pa.RecordBatch:
+def _list_refusals(refused: pa.RecordBatch, keep_times: bool, keep_recent: bool) -> pa.RecordBatch:
     n, id_type = refused.num_rows, refused.schema.field(ITEM_ID).type
     return pa.RecordBatch.from_pydict(
         {
@@ -98,11 +112,14 @@ def _list_refusals(refused: pa.RecordBatch, keep_times: bool) -> pa.RecordBatch:
             DUPLICATES: pa.nulls(n, pa.list_(id_type)),
             **{name: refused.column(name) for name in (ITEM_ID, REASON, RAW, FILE)},
             **({TIMES: pa.nulls(n, pa.list_(pa.float64()))} if keep_times else {}),
+            **({RECENT: pa.nulls(n, pa.list_(_recent_type(id_type)))} if keep_recent else {}),
         }
     )
 
 
-def _gather_block(rows: pa.RecordBatch, keep_times: bool) -> pa.RecordBatch:
+def _gather_block(
+    rows: pa.RecordBatch, keep_times: bool, sample: LowestChecksums | None
+) -> pa.RecordBatch:
     """One row, or several, for each user; a user whose rows are all refused has an empty one."""
     users = rows.column(USER_ID).dictionary_encode()
     user, n_users = users.indices.to_numpy(), len(users.dictionary)
@@ -126,8 +143,53 @@ def _gather_block(rows: pa.RecordBatch, keep_times: bool) -> pa.RecordBatch:
                 if keep_times
                 else {}
             ),
+            **(
+                {
+                    RECENT: _list_latest(
+                        rows, user, unique, sample.add(users.dictionary), owner, piece
+                    )
+                }
+                if sample is not None
+                else {}
+            ),
         }
     )
+
+
+def _recent_type(item_type: pa.DataType) -> pa.DataType:
+    fields = {ITEM_ID: item_type, RATING: pa.float64(), TIMESTAMP: pa.int64()}
+    return pa.struct([pa.field(name, kind) for name, kind in fields.items()])
+
+
+def _list_latest(
+    rows: pa.RecordBatch,
+    user: Int32Array,
+    unique: Int64Array,
+    wanted: BoolArray,
+    owner: Int64Array,
+    piece: Int64Array,
+) -> pa.ListArray:
+    """For each row of the account the latest ratings of its user; null but in piece 0 of some.
+
+    Args:
+        rows: of whole users.
+        user: [rows], the number of each row's user.
+        unique: the rows that count, by user and item.
+        wanted: [users].
+        owner, piece: [rows of the account], their users and numbers within these.
+    """
+    theirs = unique[wanted[user[unique]]]
+    columns = {name: rows.column(name).take(pa.array(theirs)) for name in (RATING, TIMESTAMP)}
+    latest = find_latest(user[theirs], columns[RATING], columns[TIMESTAMP])
+    taken = rows.take(pa.array(theirs[latest]))
+    fields = _recent_type(rows.schema.field(ITEM_ID).type)
+    values = pa.StructArray.from_arrays(
+        [taken.column(field.name) for field in fields], fields=[*fields]
+    )
+    first = (piece == 0) & wanted[owner]
+    by_user = np.bincount(user[theirs[latest]], minlength=len(wanted))
+    lists = make_lists(np.where(first, by_user[owner], 0), values)
+    return pc.if_else(pa.array(first), lists, pa.nulls(len(first), lists.type))
 
 
 def _order_ratings(rows: pa.RecordBatch, user: Int32Array) -> tuple[Int64Array, BoolArray]:

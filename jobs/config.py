@@ -546,7 +546,8 @@ class PublishConfig(Section):
         False, description="Add the column 'title' to 'recommendations', beside the item's id."
     )
     report: bool = Field(
-        True, description="Make 'report.html', a page on the run; without it no page is made."
+        True,
+        description="Make 'report.html', a page on the run, and the table 'recent_ratings' for it.",
     )
     keep_runs: int = Field(
         7, ge=1, description="Published runs that stay on disk; the current one always does."

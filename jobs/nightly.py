@@ -45,7 +45,9 @@ from jobs.plan import (
 from jobs.preflight import check_cluster
 from jobs.publish import CURRENT, Run, StagedRun
 from jobs.read import read_items, read_ratings
+from jobs.recent import collect_candidates, list_recent
 from jobs.release import Candidate, PublishedRun, release_run
+from jobs.report_counts import sample_users
 from jobs.report_data import RunItems
 from jobs.rules import describe_rules, find_allowed, make_rules, read_rules
 from jobs.runs import find_current, hold_output, prepare_output
@@ -55,10 +57,12 @@ from jobs.schemas import (
     ITEM_CLUSTERS,
     ITEM_FACTORS,
     ITEM_ID,
+    RECENT_RATINGS,
     RECOMMENDATIONS,
     SCORED_USERS,
     SIMILAR_ITEMS,
     USER_FACTORS,
+    USER_ID,
     Table,
     id_type_name,
 )
@@ -181,13 +185,16 @@ def _run_stages(
             and config.evaluates
             and needs_times(config.evaluate, has_timestamp=source.has_timestamp)
         )
-        account = account_rows(source.rows, n_partitions, keep_times=keep_times)
+        account = account_rows(
+            source.rows, n_partitions, keep_times=keep_times, keep_recent=config.publish.report
+        )
         _keep_refused(staged, account)
         clean = clean_ratings(account, config.clean, given)
         require_few_refused(account.refused, clean.funnel[0].rows, config.clean.max_bad_fraction)
         _keep_excluded(staged, clean)
     with clock.stage("index"):
         indexed = index_ratings(clean.ratings, clean.items, given.index if given else None)
+        candidates = collect_candidates(account.frame) if config.publish.report else None
         account.frame.unpersist()  # from here on everything runs on the indexed ratings
         catalog = make_catalog(indexed, clean.excluded_items, items.items)
         allowed = find_allowed(named, catalog)
@@ -223,6 +230,14 @@ def _run_stages(
         if config.publish.factors:
             factors = fold_in_users(indexed.frame, trained.model, catalog.item_ids)
             staged.write_table(USER_FACTORS, factors)
+    sampled_users: list[Any] = []
+    if candidates is not None:
+        with clock.stage("recent"):
+            sampled_users = sample_users(spark.read.parquet(staged.table_uri(RECOMMENDATIONS)))
+            recent = list_recent(sampled_users, candidates, source.rows, items.items)
+            small_tables[RECENT_RATINGS] = recent
+            user_id_type = source.rows.schema[USER_ID].dataType
+            staged.write_local_table(spark, RECENT_RATINGS, recent, item_id_type, user_id_type)
     with clock.stage("audit"):
         written = spark.read.parquet(staged.table_uri(RECOMMENDATIONS))
         audit = audit_recommendations(
@@ -269,7 +284,7 @@ def _run_stages(
     )
     bad_factors = int((~np.isfinite(trained.model.item_factors)).sum())
     run_items = RunItems(labelled.rows, trained.model.item_embeddings)
-    return Candidate(staged, manifest, written, shown, run_items, bad_factors)
+    return Candidate(staged, manifest, written, shown, run_items, bad_factors, sampled_users)
 
 
 def _audit_tables(spark: SparkSession, staged: StagedRun, n_rows: dict[Table, int]) -> None:

@@ -23,7 +23,7 @@ import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import DataType
 
-from jobs.schemas import QUARANTINE, Table
+from jobs.schemas import QUARANTINE, USER_ID, Table
 from jobs.storage import Storage
 from recsys_core.model_format import SavedModel, encode_model
 
@@ -100,14 +100,22 @@ class StagedRun:
         table: Table,
         rows: pd.DataFrame,
         item_id_type: DataType | None = None,
+        user_id_type: DataType | None = None,
     ) -> None:
         """Write a table whose rows are on the driver, as one file in their order.
 
         Args:
-            item_id_type: where the table has ids of items, and no others.
+            item_id_type: where the table has ids of items.
+            user_id_type: where it has ids of users, in ``user_id``.
         """
-        id_type = item_id_type.simpleString() if item_id_type is not None else ""
-        schema = ", ".join(f"{column.name} {column.type or id_type}" for column in table.columns)
+        user_type, item_type = (
+            "" if id_type is None else id_type.simpleString()
+            for id_type in (user_id_type, item_id_type)
+        )
+        schema = ", ".join(
+            f"{column.name} {column.type or (user_type if column.name == USER_ID else item_type)}"
+            for column in table.columns
+        )
         self.write_table(table, spark.createDataFrame(rows, schema=schema).coalesce(1))
 
     def write_quarantine(self, rows: DataFrame) -> str:

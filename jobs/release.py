@@ -22,7 +22,7 @@ from jobs.report import REPORT, make_report
 from jobs.report_counts import count_lists
 from jobs.report_data import ReportData, RunItems, assemble_report, list_earlier, score_range
 from jobs.runs import RunRecord, list_runs, read_current, remove_old_runs
-from jobs.schemas import EXCLUDED, RECOMMENDATIONS
+from jobs.schemas import EXCLUDED, RECENT_RATINGS, RECOMMENDATIONS
 from jobs.stages import StageClock
 from jobs.storage import Storage
 from jobs.summary import UserList
@@ -42,6 +42,8 @@ class Candidate:
     items: RunItems
     bad_factors: int
     """Numbers among the item factors that are not finite."""
+    sampled_users: list[Any]
+    """Whose lists and ratings the report shows; empty where none is wanted."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,8 @@ def _describe_run(
         lists_before,
         spark.read.parquet(candidate.staged.table_uri(EXCLUDED)),
         limits=score_range(manifest),
+        users=candidate.sampled_users,
+        recent=spark.read.parquet(candidate.staged.table_uri(RECENT_RATINGS)),
     )
     earlier = list_earlier(list_runs(storage), candidate.staged.run)
     return assemble_report(manifest, candidate.items, counts, earlier)

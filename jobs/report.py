@@ -14,7 +14,12 @@ from pkgutil import get_data
 from typing import Any
 
 from jobs.printing import printable
-from jobs.report_data import DRAWN_METRICS, MAX_SAMPLED_RANKS, ReportData
+from jobs.recent import MAX_RECENT_RATINGS
+from jobs.report_data import (
+    DRAWN_METRICS,
+    MAX_SAMPLED_RANKS,
+    ReportData,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +30,7 @@ _MAX_SETTINGS = 50_000
 _MAX_REASON = 200
 MetricRow = tuple[str, list[float | None]]
 _KINDS = {"item": "items", "rows": "rows", "user": "users"}
+_RATED = {"time": "Recently rated", "rating": "Rated highest"}
 _RULE_COUNTS = {
     "allowed_items": "items that may be recommended",
     "empty_places": "places in lists that the rules leave empty",
@@ -79,8 +85,12 @@ def render_report(data: ReportData) -> bytes:
         charts=draw_charts(data),
         series=list_series(data.history),
         sample={
-            "users": [[user.user, user.source, user.items] for user in data.sampled_users],
+            "users": [
+                [user.user, user.source, user.items, *map(list, zip(*user.rated, strict=True))]
+                for user in data.sampled_users
+            ],
             "titles": data.sampled_items,
+            "rated": data.rated_by and _RATED[data.rated_by],
         },
         style=Markup(_read_template("report.css")),
         library=Markup(library),
@@ -169,6 +179,7 @@ def _describe(data: ReportData) -> dict[str, Any]:
         "cluster_lines": _describe_clusters(manifest.get("clusters") or {}),
         "training_line": _describe_training(manifest["training"]),
         "max_ranks": MAX_SAMPLED_RANKS,
+        "max_ratings": MAX_RECENT_RATINGS,
         "example": data.sampled_users[0].user if data.sampled_users else "1",
         "longest_stage": max([*manifest["stage_seconds"].values(), 1e-9]),
         "input_files": manifest["input_files"][:_SHOWN_FILES],

@@ -1,19 +1,31 @@
 """Count a run's tables for the report with Spark: a few aggregations of one column each."""
 
 from functools import reduce
+from typing import Any
 
 import pandas as pd
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from jobs.recent import MAX_SAMPLED_USERS, order_users
 from jobs.report_data import (
     MAX_SAMPLED_RANKS,
-    MAX_SAMPLED_USERS,
     SCORE_BINS,
     ListCounts,
     UserCounts,
 )
-from jobs.schemas import ITEM_ID, RANK, REASON, SCORE, SOURCE, USER_ID
+from jobs.schemas import (
+    ITEM_ID,
+    PLACE,
+    RANK,
+    RATING,
+    REASON,
+    SCORE,
+    SOURCE,
+    TIMESTAMP,
+    TITLE,
+    USER_ID,
+)
 
 
 def count_lists(
@@ -22,6 +34,8 @@ def count_lists(
     excluded: DataFrame,
     *,
     limits: tuple[float, float] | None,
+    users: list[Any],
+    recent: DataFrame,
 ) -> ListCounts:
     """What the report needs of the published tables.
 
@@ -30,12 +44,15 @@ def count_lists(
         before: of the run it is compared with.
         excluded: ``EXCLUDED`` of the run.
         limits: lowest and highest score of the model's rows.
+        users: from ``sample_users``.
+        recent: ``RECENT_RATINGS`` of the run, which has these users.
     """
     return ListCounts(
         items=_count_items(lists, before),
         places=_count_places(lists, limits),
         excluded=_count_excluded(excluded),
-        sample=_sample_lists(lists),
+        sample=_sample_lists(lists, users),
+        recent=_list_recent(recent),
         users=None if before is None else _count_users(lists, before),
     )
 
@@ -57,7 +74,7 @@ def _mark(table: DataFrame, own: str, key: str) -> DataFrame:
     marks = (
         F.lit(int(side == own)).cast("bigint").alias(side) for side in ("lists", "lists_before")
     )
-    return table.select(F.col(key).cast("string").alias(key), *marks)
+    return table.select(_as_text(key), *marks)
 
 
 def _count_places(lists: DataFrame, limits: tuple[float, float] | None) -> pd.DataFrame:
@@ -87,19 +104,30 @@ def _count_excluded(excluded: DataFrame) -> pd.DataFrame:
     return counted.toPandas().sort_values(["kind", REASON], ignore_index=True)
 
 
-def _sample_lists(lists: DataFrame) -> pd.DataFrame:
-    """The tops of the lists of the users whose ids have the lowest checksums.
-
-    A checksum spreads the sample over all ids, and gives the same users wherever it is taken.
-    """
-    user = F.col(USER_ID).cast("string")
+def sample_users(lists: DataFrame) -> list[Any]:
+    """The users that the report shows: those with a list whose ids have the lowest checksums."""
     first = lists.where(F.col(RANK) == 1).select(USER_ID)
-    taken = first.orderBy(F.crc32(user), user).limit(MAX_SAMPLED_USERS)
-    users = [row[0] for row in taken.collect()]
-    rows = lists.where(F.col(USER_ID).isin(users) & (F.col(RANK) <= MAX_SAMPLED_RANKS)).select(
-        user.alias(USER_ID), RANK, F.col(ITEM_ID).cast("string").alias(ITEM_ID), SOURCE
-    )
+    taken = first.orderBy(*order_users()).limit(MAX_SAMPLED_USERS)
+    return [row[0] for row in taken.collect()]
+
+
+def _sample_lists(lists: DataFrame, users: list[Any]) -> pd.DataFrame:
+    """The tops of the users' lists."""
+    wanted = F.col(USER_ID).isin(users) & (F.col(RANK) <= MAX_SAMPLED_RANKS)
+    rows = lists.where(wanted).select(_as_text(USER_ID), RANK, _as_text(ITEM_ID), SOURCE)
     return rows.toPandas().sort_values([USER_ID, RANK], ignore_index=True)
+
+
+def _list_recent(recent: DataFrame) -> pd.DataFrame:
+    rows = recent.select(
+        *(_as_text(USER_ID), PLACE, _as_text(ITEM_ID), TITLE, RATING),
+        F.col(TIMESTAMP).isNotNull().alias("timed"),
+    )
+    return rows.toPandas().sort_values([USER_ID, PLACE], ignore_index=True)
+
+
+def _as_text(key: str) -> Column:
+    return F.col(key).cast("string").alias(key)
 
 
 def _count_users(lists: DataFrame, before: DataFrame) -> UserCounts:

@@ -6,7 +6,7 @@ The tables of a run are counted where they lie, by ``jobs/report_counts`` with S
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,6 @@ from jobs.runs import RunRecord
 from recsys_core.arrays import Float32Array, Float64Array, Int64Array
 
 SCORE_BINS = 40
-MAX_SAMPLED_USERS = 1_000
 MAX_SAMPLED_RANKS = 10
 MAX_MAP_ITEMS = 2_000
 MAX_CLUSTERS = 30
@@ -32,7 +31,8 @@ _MAX_TEXT = 80
 """Characters of a title or id that are shown: nothing in an input may swell the page."""
 _MAX_GENRES_TEXT = 40
 _MAX_SAMPLE_TEXT = 300_000
-"""Characters of all ids and titles in the sampled lists; users beyond them are left out."""
+"""Characters of the sampled users' ids and of the titles of all they have in their lists and have
+rated; users beyond them are left out."""
 _TOP_ITEMS = 15
 _MOVERS = 10
 _LEADING_GENRES = 3
@@ -61,6 +61,9 @@ class ListCounts:
     """kind, reason, entries, ratings."""
     sample: pd.DataFrame
     """user_id, rank, item_id, source: the tops of some users' lists."""
+    recent: pd.DataFrame | None
+    """user_id, place, item_id, title, rating, timed: what these users rated last, and whether it is
+    known when; None for a run that did not keep it."""
     users: UserCounts | None
     """None where there is no run to compare with."""
 
@@ -208,11 +211,13 @@ class Changes:
 
 @dataclass(frozen=True)
 class SampledUser:
-    """The top of one user's list, as places in ``ReportData.sampled_items``."""
+    """The top of one user's list; items are places in ``ReportData.sampled_items``."""
 
     user: str
     source: str
     items: list[int]
+    rated: list[tuple[int, float]]
+    """Item and rating, in order of ``ReportData.rated_by``."""
 
 
 @dataclass(frozen=True)
@@ -235,6 +240,8 @@ class ReportData:
     changes: Changes | None
     sampled_users: list[SampledUser]
     sampled_items: list[str]
+    rated_by: Literal["time", "rating"] | None
+    """What puts the users' ratings in order; None where the run did not keep them."""
 
 
 def assemble_report(
@@ -251,7 +258,7 @@ def assemble_report(
     """
     table = _add_lists(items.table, counts.items)
     audit = manifest["audit"]
-    sampled_items, sampled_users = _list_sample(counts.sample, table)
+    sampled_items, sampled_users = _list_sample(counts, table)
     return ReportData(
         manifest=manifest,
         history=_list_history(manifest, earlier),
@@ -267,6 +274,7 @@ def assemble_report(
         changes=_find_changes(manifest, table, counts),
         sampled_users=sampled_users,
         sampled_items=sampled_items,
+        rated_by=_name_order(counts.recent),
     )
 
 
@@ -438,23 +446,53 @@ def _rank_items(rows: pd.DataFrame, n_lists: int) -> list[RankedItem]:
     ]
 
 
-def _list_sample(sample: pd.DataFrame, table: pd.DataFrame) -> tuple[list[str], list[SampledUser]]:
-    """Names of the items in the sampled lists, and the lists as places in them."""
+def _list_sample(counts: ListCounts, table: pd.DataFrame) -> tuple[list[str], list[SampledUser]]:
+    """Names of the sampled users' items, and the users with items as places in them."""
     names = dict(zip(table["item_id"].tolist(), table["name"].tolist(), strict=True))
+    ratings = _list_ratings(counts.recent, names)
     places: dict[str, int] = {}
     users: list[SampledUser] = []
     room = _MAX_SAMPLE_TEXT
-    for (user, source), rows in sample.sort_values("rank").groupby(["user_id", "source"]):
+    for (user, source), rows in counts.sample.sort_values("rank").groupby(["user_id", "source"]):
         item_ids = rows["item_id"].tolist()
         shown = _shorten(str(user))
-        new = {item_id: names.get(item_id, _shorten(item_id)) for item_id in item_ids}
+        rated = ratings.get(str(user), [])
+        all_ids = [*item_ids, *(item_id for item_id, _ in rated)]
+        new = {item_id: names.get(item_id, _shorten(item_id)) for item_id in all_ids}
         room -= len(shown) + sum(len(new[item_id]) for item_id in new.keys() - places.keys())
         if room < 0:
             break
-        listed = [places.setdefault(item_id, len(places)) for item_id in item_ids]
-        users.append(SampledUser(shown, str(source), listed))
+        for item_id in all_ids:
+            places.setdefault(item_id, len(places))
+        listed = [places[item_id] for item_id in item_ids]
+        valued = [(places[item_id], rating) for item_id, rating in rated]
+        users.append(SampledUser(shown, str(source), listed, valued))
     users.sort(key=lambda sampled: (len(sampled.user), sampled.user))  # 2 comes before 10
     return [names.get(item_id, _shorten(item_id)) for item_id in places], users
+
+
+def _list_ratings(
+    recent: pd.DataFrame | None, names: dict[str, str]
+) -> dict[str, list[tuple[str, float]]]:
+    """By user the rated items and ratings; ``names`` gets those of items outside the catalogue."""
+    rated: dict[str, list[tuple[str, float]]] = {}
+    if recent is None:
+        return rated
+    columns = ("user_id", "item_id", "title", "rating")
+    for user, item_id, title, rating in zip(
+        *(recent.sort_values("place")[name].tolist() for name in columns), strict=True
+    ):
+        if isinstance(title, str):
+            names.setdefault(item_id, _shorten(title))
+        # Six digits: a page has no use for more, and the input could have any number of them.
+        rated.setdefault(user, []).append((item_id, float(f"{rating:.6g}")))
+    return rated
+
+
+def _name_order(recent: pd.DataFrame | None) -> Literal["time", "rating"] | None:
+    if recent is None:
+        return None
+    return "time" if recent["timed"].any() else "rating"
 
 
 # --- Items --------------------------------------------------------------------------------------

@@ -17,9 +17,9 @@ import pyarrow.dataset as ds
 from jobs.errors import ConfigError, InputError
 from jobs.model_store import load_model
 from jobs.publish import MANIFEST, RUN_ID, Run
+from jobs.recent import MAX_SAMPLED_USERS
 from jobs.report_data import (
     MAX_SAMPLED_RANKS,
-    MAX_SAMPLED_USERS,
     SCORE_BINS,
     ListCounts,
     ReportData,
@@ -34,11 +34,16 @@ from jobs.schemas import (
     EXCLUDED,
     ITEM_CLUSTERS,
     ITEM_ID,
+    PLACE,
     RANK,
+    RATING,
     REASON,
+    RECENT_RATINGS,
     RECOMMENDATIONS,
     SCORE,
     SOURCE,
+    TIMESTAMP,
+    TITLE,
     USER_ID,
     Table,
 )
@@ -118,6 +123,7 @@ def count_files(
             places=_count_places(lists, limits),
             excluded=_count_excluded(_open_table(run, EXCLUDED)),
             sample=_sample_lists(lists),
+            recent=_list_recent(run),
             users=None if lists_before is None else _count_users(lists, lists_before),
         )
     except (pa.ArrowException, OSError) as error:
@@ -224,6 +230,25 @@ def _sample_lists(lists: Any) -> pd.DataFrame:
         }
     )
     return frame.sort_values([USER_ID, RANK], ignore_index=True)
+
+
+def _list_recent(run: Path) -> pd.DataFrame | None:
+    """None for a run of a release that did not keep ratings."""
+    if not (run / RECENT_RATINGS.name).is_dir():
+        return None
+    columns = [USER_ID, PLACE, ITEM_ID, TITLE, RATING, TIMESTAMP]
+    rows = _open_table(run, RECENT_RATINGS).to_table(columns=columns)
+    frame = pd.DataFrame(
+        {
+            USER_ID: _as_texts(rows[USER_ID]),
+            PLACE: rows[PLACE].to_numpy(),
+            ITEM_ID: _as_texts(rows[ITEM_ID]),
+            TITLE: rows[TITLE].to_pylist(),
+            RATING: rows[RATING].to_numpy(),
+            "timed": pc.is_valid(rows[TIMESTAMP]).to_numpy(),
+        }
+    )
+    return frame.sort_values([USER_ID, PLACE], ignore_index=True)
 
 
 def _read_users(lists: Any) -> pa.Array:

@@ -18,10 +18,13 @@ RAW = "raw"
 FILE = "file"
 PIECE_NUMBER = "piece"
 TIMES = "times"
+RECENT = "recent"
 SEEN = "seen"
 SOURCE = "source"
 SCORE = "score"
 RANK = "rank"
+PLACE = "place"
+TITLE = "title"
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,19 @@ SCORED_USERS = Table(
         TableColumn("user_id", None, "User id, as in the input."),
         TableColumn("rating_count", "bigint", "Ratings the user was folded in from."),
         TableColumn("ratings_hash", "bigint", "Of those; comparable in runs of one model."),
+    ),
+)
+
+RECENT_RATINGS = Table(
+    "recent_ratings",
+    ("user_id", "place"),
+    (
+        TableColumn("user_id", None, "User id, as in the input."),
+        TableColumn("place", "int", "1 is the latest; the highest where ratings have no time."),
+        TableColumn("item_id", None, "Item id, as in the input; also one that is not in the run."),
+        TableColumn("title", "string", "Title; null where the items file has none."),
+        TableColumn("rating", "double", "The rating that counts, in rating units."),
+        TableColumn("timestamp", "bigint", "Seconds since 1970; null where the input has none."),
     ),
 )
 

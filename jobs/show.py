@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -22,11 +23,16 @@ from jobs.schemas import (
     EXCLUDED,
     ITEM_CLUSTERS,
     ITEM_ID,
+    PLACE,
     RANK,
+    RATING,
+    RECENT_RATINGS,
     RECOMMENDATIONS,
     SCORE,
     SIMILAR_ITEMS,
     SOURCE,
+    TIMESTAMP,
+    TITLE,
     USER_ID,
     Table,
 )
@@ -159,12 +165,33 @@ def describe_user(run: PublishedTables, text: str) -> Iterator[str]:
         start = f"{row[RANK]:4d}  {row[SCORE]:9.3f}  {printable(row[SOURCE]):10}"
         yield f"{start}  {cluster:>7}  {name}"
     yield from _sum_up_clusters([items.get(row[ITEM_ID], {}) for row in rows])
+    if run.has(RECENT_RATINGS):
+        yield from _list_ratings(run, user)
 
 
 def _read_list(run: PublishedTables, user: Id) -> list[dict[str, Any]]:
     columns = (RANK, ITEM_ID, SCORE, SOURCE)
     rows = run.read(RECOMMENDATIONS, columns, pc.field(USER_ID) == user)
     return [*rows.sort_by(RANK).to_pylist()]
+
+
+def _list_ratings(run: PublishedTables, user: Id | None) -> Iterator[str]:
+    """What a user rated last; nothing for users who are not in that table, which has a sample."""
+    columns = (PLACE, ITEM_ID, TITLE, RATING, TIMESTAMP)
+    rows = run.read(RECENT_RATINGS, columns, pc.field(USER_ID) == user).sort_by(PLACE).to_pylist()
+    if rows:
+        timed = any(row[TIMESTAMP] is not None for row in rows)
+        yield "recently rated:" if timed else "rated highest (the input has no times):"
+    for row in rows:
+        yield f"{row[RATING]:8g}  {_name_day(row[TIMESTAMP])}{_name_item(row[ITEM_ID], row[TITLE])}"
+
+
+def _name_day(seconds: int | None) -> str:
+    """The day in UTC; empty where it is not known, or of no calendar."""
+    try:
+        return "" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}  "
+    except (ValueError, OverflowError, OSError):
+        return ""
 
 
 def _find_reasons(run: PublishedTables, kind: str, key: Id) -> list[str]:

@@ -35,7 +35,7 @@ def next_night(
         clean={"min_item_ratings": 24, "min_user_ratings": 21},
         score={"k": 7, "fallback": "popularity"},
         cluster={"n_clusters": "choose", "choose_from": [12, 4, 500], "seed": 7},
-        publish={"titles": True, "similar_items": 0},
+        publish={"titles": True, "similar_items": 0, "report": True},
     )
     night = run_nightly(spark, config, date(2026, 11, 22))
     return SampleNight(sample_night.data, output, night.manifest)

@@ -50,7 +50,7 @@ def test_the_tables_of_a_run_are_those_of_the_contract(
     tables = {table["name"]: table for table in contract["schema"]}
     published = {file.parent.name for file in run.glob("*/*.parquet")}
     assert published <= set(tables)
-    assert {"recommendations", "item_clusters", "user_factors"} <= published
+    assert {"recommendations", "item_clusters", "user_factors", "recent_ratings"} <= published
     for name in published:
         schema = pq.read_schema(next((run / name).glob("*.parquet")))
         promised = [c for c in tables[name]["properties"] if "tags" not in c]

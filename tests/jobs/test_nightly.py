@@ -78,6 +78,32 @@ def test_clusters_label_every_item(sample_night: SampleNight) -> None:
     assert clusters["rating_count"].sum() == manifest["funnel"][-1]["rows"]
 
 
+def latest_by_pandas(sample: Path) -> pd.DataFrame:
+    """The columns of ``recent_ratings`` in its order, from the files."""
+    ratings = pd.read_csv(sample / "ratings.csv").merge(
+        pd.read_csv(sample / "movies.csv"), on="movieId", how="left"
+    )
+    names = {"userId": "user_id", "movieId": "item_id"}
+    order = ["user_id", "timestamp", "item_id"]
+    rows = ratings.rename(columns=names).sort_values(order, ascending=[True, False, True])
+    rows["place"] = rows.groupby("user_id").cumcount() + 1
+    columns = ["user_id", "place", "item_id", "title", "rating", "timestamp"]
+    return rows.loc[rows["place"] <= 10, columns].reset_index(drop=True)
+
+
+def test_the_latest_ratings_are_those_of_the_input(
+    sample_night: SampleNight, next_night: SampleNight
+) -> None:
+    expected = latest_by_pandas(sample_night.data)
+    for night in (sample_night, next_night):  # whose lists are by popularity too
+        recent = read_table(night.output, "recent_ratings")
+        pd.testing.assert_frame_equal(recent, expected, check_dtype=False)
+        assert night.manifest["rows"]["recent_ratings"] == len(expected)
+    left_out = read_table(next_night.output, "excluded").query("kind == 'user'")["id"]
+    assert len(left_out)
+    assert set(left_out) <= set(recent["user_id"].astype(str))
+
+
 def test_the_manifest_accounts_for_the_run(sample_night: SampleNight, sample: Path) -> None:
     output, manifest = sample_night.output, sample_night.manifest
     manifest = json.loads((output / "current" / "manifest.json").read_text())
@@ -179,8 +205,12 @@ def test_string_ids_stay_strings(spark: SparkSession, tmp_path: Path) -> None:
         train={"nmf": settings},
         score={"k": 2},
         cluster={"n_clusters": 2},
+        publish={"report": True},
     )
     lists = read_table(tmp_path / "out", "recommendations")
+    recent = read_table(tmp_path / "out", "recent_ratings").query("user_id == 'u3' and place == 1")
+    assert recent["item_id"].tolist() == ["i11"]
+    assert recent["title"].isna().all()  # there is no items file
     # The planted answer: each user's two missing items of its own group.
     for user, items in lists.groupby("user_id")["item_id"]:
         assert {int(item[1:]) % 2 for item in items} == {int(user[1:]) % 2}

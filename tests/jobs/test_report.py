@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,12 +22,12 @@ from nights import SampleNight
 from pyspark.sql import SparkSession
 from report_pages import HOSTILE, PageParts, with_hostile_texts
 
-from jobs import report
+from jobs import report, report_counts, report_files
 from jobs.cli import main
 from jobs.nightly import run_nightly
 from jobs.publish import Run
 from jobs.report import REPORT, make_report, render_report
-from jobs.report_counts import count_lists
+from jobs.report_counts import count_lists, sample_users
 from jobs.report_data import (
     ListCounts,
     ReportData,
@@ -72,6 +73,8 @@ def test_a_night_publishes_its_report(sample_night: SampleNight, data: ReportDat
     assert {"funnel", "losses", "scores", "lengths", "concentration", "map"} <= set(charts)
     assert len(charts["map"]["datasets"].popitem()[1]) == 90
     assert len(sample["users"]) == 120
+    assert {len(rated) for *_, rated, _ in sample["users"]} == {10}
+    assert "and the latest ratings of each" in " ".join(parts.text.split())
 
 
 def test_the_page_asks_for_nothing_and_runs_only_its_own_scripts(data: ReportData) -> None:
@@ -86,9 +89,14 @@ def test_the_page_asks_for_nothing_and_runs_only_its_own_scripts(data: ReportDat
 
 
 def test_spark_and_files_count_the_same(
-    spark: SparkSession, sample_night: SampleNight, tmp_path: Path
+    spark: SparkSession,
+    sample_night: SampleNight,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With a run before that has other users, other items, and ids of another type."""
+    for module in (report_counts, report_files):
+        monkeypatch.setattr(module, "MAX_SAMPLED_USERS", 50)
     current = sample_night.output / "current"
     lists = pd.read_parquet(current / "recommendations")
     lists.loc[lists["user_id"] % 3 == 0, "source"] = "popularity"
@@ -104,9 +112,12 @@ def test_spark_and_files_count_the_same(
             "rating_count": [3, 4, 5],
         }
     )
+    recent = pd.read_parquet(current / "recent_ratings")
+    recent["timestamp"] = recent["timestamp"].where(recent["place"] < 3)
+    recent["title"] = recent["title"].where(recent["place"] != 2)
     now, before = tmp_path / "now", tmp_path / "before"
     for place, tables in (
-        (now, {"recommendations": lists, "excluded": excluded}),
+        (now, {"recommendations": lists, "excluded": excluded, "recent_ratings": recent}),
         (before, {"recommendations": earlier}),
     ):
         for name, rows in tables.items():
@@ -119,8 +130,16 @@ def test_spark_and_files_count_the_same(
         spark.read.parquet(str(before / "recommendations")),
         spark.read.parquet(str(now / "excluded")),
     ]
-    by_spark = count_lists(*frames, limits=limits)
-    for name in ("items", "places", "excluded", "sample"):
+    by_spark = count_lists(
+        *frames,
+        limits=limits,
+        users=sample_users(frames[0]),
+        recent=spark.read.parquet(str(now / "recent_ratings")),
+    )
+    assert by_files.sample["user_id"].nunique() == 50
+    assert by_files.recent is not None
+    assert by_files.recent["timed"].sum() == 2 * 120
+    for name in ("items", "places", "excluded", "sample", "recent"):
         pd.testing.assert_frame_equal(
             getattr(by_spark, name), getattr(by_files, name), check_dtype=False, obj=name
         )
@@ -129,6 +148,8 @@ def test_spark_and_files_count_the_same(
     assert set(by_files.places["score_bin"]) <= {*range(-1, 40)}
     assert by_files.items["lists"].sum() == len(lists)
     assert by_files.items["lists_before"].sum() == len(earlier)
+    shutil.rmtree(now / "recent_ratings")  # as a release before it left its runs
+    assert count_files(now, before, limits=limits).recent is None
 
 
 # --- The numbers --------------------------------------------------------------------------------
@@ -190,7 +211,7 @@ def make_items(n_items: int = 4, **columns: Sequence[Any]) -> RunItems:
 
 
 def make_counts(**parts: Any) -> ListCounts:
-    """User 10 has items 1, 2, 3 and user 9 has items 1, 2."""
+    """User 10 has items 1, 2, 3 and user 9 has items 1, 2; user 10 has rated 0 and two unknown."""
     counts = ListCounts(
         items=pd.DataFrame(
             {"item_id": ["1", "2", "3", "77"], "lists": [2, 2, 1, 0], "lists_before": [0, 2, 3, 1]}
@@ -212,6 +233,16 @@ def make_counts(**parts: Any) -> ListCounts:
                 "rank": [1, 2, 3, 1, 2],
                 "item_id": ["1", "2", "3", "2", "1"],
                 "source": "model",
+            }
+        ),
+        recent=pd.DataFrame(
+            {
+                "user_id": "10",
+                "place": [2, 1, 3],
+                "item_id": ["0", "88", "99"],
+                "title": ["title 0", "left out", None],
+                "rating": [4.0, 10 / 3, 1.0],
+                "timed": [True, True, False],
             }
         ),
         users=None,
@@ -246,6 +277,9 @@ def test_the_numbers_by_hand() -> None:
     assert [user.user for user in data.sampled_users] == ["9", "10"]
     named = [data.sampled_items[place] for place in data.sampled_users[0].items]
     assert named == ["title 2", "title 1"]
+    rated = [(data.sampled_items[place], value) for place, value in data.sampled_users[1].rated]
+    assert rated == [("left out", 3.33333), ("half of a pair: \ud800", 4.0), ("99", 1.0)]
+    assert (data.sampled_users[0].rated, data.rated_by) == ([], "time")
     cards = {card.cluster: card for card in data.clusters}
     assert cards[1].titles == ["title 3", "title 1"]
     # Drama is on every item: no cluster leads in it by more than its share.
@@ -305,6 +339,24 @@ def test_what_the_rules_did_is_in_the_report() -> None:
     assert "leave nothing" not in text
     plain = assemble_report(make_manifest(rules=None), make_items(), make_counts(), [])
     assert "What the rules" not in PageParts(render_report(plain)).text
+
+
+def test_runs_without_times_or_without_ratings_say_so() -> None:
+    known = make_counts()
+    assert known.recent is not None
+    untimed = make_counts(recent=known.recent.assign(timed=False))
+    for counts, heading, expected in (
+        (known, "Recently rated", "and the latest ratings of each, at most 10."),
+        (untimed, "Rated highest", "and the highest ratings of each, at most 10, as it is not"),
+        (make_counts(recent=None), None, "rated is no part of this run; ./spark-submit.sh inspect"),
+    ):
+        parts = PageParts(render_report(assemble_report(make_manifest(), make_items(), counts, [])))
+        assert expected in " ".join(parts.text.split())
+        sample = json.loads(parts.scripts[1])
+        assert sample["rated"] == heading
+        rated = [] if heading is None else [[3, 4, 5], [3.33333, 4.0, 1.0]]
+        assert sample["users"][1] == ["10", "model", [0, 1, 2], *rated]
+        assert sample["users"][0] == ["9", "model", [1, 0]]
 
 
 def test_figures_over_the_kept_runs() -> None:
@@ -397,6 +449,16 @@ def test_a_million_users_make_no_larger_page() -> None:
             "source": "model",
         }
     )
+    recent = pd.DataFrame(
+        {
+            "user_id": sample["user_id"],
+            "place": sample["rank"],
+            "item_id": [str(item) for item in range(30_000, 40_000)],
+            "title": [f"{item} {long}" for item in range(30_000, 40_000)],
+            "rating": -1 / np.arange(1e5, 1.1e5),
+            "timed": True,
+        }
+    )
     counts = make_counts(
         items=pd.DataFrame({"item_id": ids.astype(str), "lists": 200, "lists_before": ids}),
         places=pd.DataFrame(
@@ -416,6 +478,7 @@ def test_a_million_users_make_no_larger_page() -> None:
             }
         ),
         sample=sample,
+        recent=recent,
         users=UserCounts(n_users, n_users, n_users),
     )
     manifest = make_manifest(
@@ -428,7 +491,8 @@ def test_a_million_users_make_no_larger_page() -> None:
     data = assemble_report(manifest, items, counts, earlier)
     page = render_report(data)
     assert len(page) < MOST_BYTES
-    assert 200 < len(data.sampled_users) < 1_000  # as many as there is room for
+    assert 150 < len(data.sampled_users) < 200  # as many as there is room for
+    assert {len(user.rated) for user in data.sampled_users} == {10}
     charts = json.loads(PageParts(page).scripts[0])
     assert len(charts["map"]["datasets"].popitem()[1]) == 2_000
 
@@ -474,6 +538,7 @@ def test_a_night_without_a_report_is_published(
     current = tmp_path / "out" / "current"
     assert len(pd.read_parquet(current / "recommendations")) == 24
     assert not (current / REPORT).exists()
+    assert (current / "recent_ratings").exists() == wanted
     written = json.loads((current / "manifest.json").read_text())
     warnings = [record for record in caplog.records if "no report.html" in record.getMessage()]
     assert done.is_current

@@ -87,8 +87,15 @@ def test_a_user_is_told_with_titles_and_clusters(sample_night: SampleNight) -> N
         assert line == f"{start}  {item['title']} [{row.item_id}]"
     clusters = items.loc[lists["item_id"]].groupby(["cluster", "cluster_name"]).size()
     expected = {f"{n} of 7 from cluster {label}: {name}" for (label, name), n in clusters.items()}
-    assert set(told[10:]) == expected
-    assert [line.split()[0] for line in told[10:]] == sorted(map(str, clusters), reverse=True)
+    end = told.index("recently rated:")
+    assert set(told[10:end]) == expected
+    assert [line.split()[0] for line in told[10:end]] == sorted(map(str, clusters), reverse=True)
+    recent = pd.read_parquet(current / "recent_ratings").query("user_id == 42").sort_values("place")
+    assert told[end + 1 :] == [
+        f"{row.rating:8g}  {pd.to_datetime(row.timestamp, unit='s'):%Y-%m-%d}  "
+        f"{row.title} [{row.item_id}]"
+        for row in recent.itertuples()
+    ]
 
 
 def test_an_item_is_told_by_id_and_by_title(sample_night: SampleNight) -> None:
@@ -207,6 +214,27 @@ def test_an_older_run_without_names_is_told_and_titles_cannot_speak(small_run: P
         "cluster 1",
         "recommended to nobody",
     ]
+
+
+def test_ratings_without_times_are_told_as_such(small_run: Path) -> None:
+    """And a time that is in no calendar is passed over."""
+    write_table(
+        small_run,
+        "recent_ratings",
+        user_id=["1", "1", "a\x1bb"],
+        place=pa.array([2, 1, 1], pa.int32()),
+        item_id=["z", "y", "y"],
+        title=[None, "Evil \x1b[2J", "Evil \x1b[2J"],
+        rating=[2.0, 4.5, 3.0],
+        timestamp=pa.array([None, None, 2**60], pa.int64()),
+    )
+    assert lines_of(small_run, "--user", "1")[-3:] == [
+        "rated highest (the input has no times):",
+        "     4.5  Evil \ufffd[2J [y]",
+        "       2  z",
+    ]
+    told = lines_of(small_run, "--user", "a\x1bb")
+    assert told[-2:] == ["recently rated:", "       3  Evil \ufffd[2J [y]"]
 
 
 def test_long_lists_are_summed_up(small_run: Path) -> None:

@@ -49,9 +49,11 @@ def page(sample_night: SampleNight, tmp_path_factory: pytest.TempPathFactory) ->
     """The sample night's report with titles and ids that mean harm."""
     storage = LocalStorage(sample_night.output)
     data = with_hostile_texts(read_report(storage, find_run(storage, None)))
-    # One title that can be searched for, and is found in one list alone.
-    rare = replace(data.sampled_users[7], items=[len(data.sampled_items)])
-    users = [*data.sampled_users[:7], rare, *data.sampled_users[8:]]
+    # One title that can be searched for: one user has it in the list, another has rated it.
+    rare = len(data.sampled_items)
+    users = [*data.sampled_users]
+    users[7] = replace(users[7], items=[rare])
+    users[11] = replace(users[11], rated=[(3, 2.0), (rare, 4.5)])
     items = [*data.sampled_items, f"The Only One {HOSTILE}"]
     file = tmp_path_factory.mktemp("page") / "report.html"
     file.write_bytes(render_report(replace(data, sampled_users=users, sampled_items=items)))
@@ -118,11 +120,16 @@ def test_pointing_at_an_item_shows_its_title_as_text(opened: Any) -> None:
 
 def test_the_search_finds_users_and_titles(opened: Any) -> None:
     search = find(opened, "#search")[0]
-    assert len(find(opened, "#results article")) == 3  # something to see before the first search
+    assert len(find(opened, "#results article")) == 4  # something to see before the first search
     search.send_keys("the only one")
-    assert find(opened, "#found")[0].text == "1 list"
+    assert find(opened, "#found")[0].text == "2 users"
     assert find(opened, "#results li")[0].text == f"The Only One {HOSTILE}"
-    assert find(opened, "#results mark")[0].text == "The Only One"
+    assert [mark.text for mark in find(opened, "#results mark")] == ["The Only One"] * 2
+    headings = [heading.text for heading in find(opened, "#results h4")]
+    assert headings == ["Recommended", "Recently rated"] * 2
+    rated = find(opened, "#results article:nth-child(2) .rated li")
+    assert [row.text.split("\n")[0] for row in rated] == ["2", "4.5"]
+    assert rated[1].text.split("\n")[1] == f"The Only One {HOSTILE}"
     search.clear()
     search.send_keys("12")
     headings = [heading.text for heading in find(opened, "#results h3")]
@@ -130,7 +137,7 @@ def test_the_search_finds_users_and_titles(opened: Any) -> None:
     assert all(heading.startswith("User 12") for heading in headings)
     search.clear()
     search.send_keys("nobody has this")
-    assert find(opened, "#found")[0].text == "0 lists"
+    assert find(opened, "#found")[0].text == "0 users"
     assert find(opened, "#results article") == []
 
 
