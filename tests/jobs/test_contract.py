@@ -83,4 +83,4 @@ def test_a_table_with_other_columns_is_not_published(spark: SparkSession) -> Non
 
 
 def test_the_contract_has_every_table() -> None:
-    assert len({table.name for table in TABLES}) == len(TABLES) == 8
+    assert len({table.name for table in TABLES}) == len(TABLES) == 9
