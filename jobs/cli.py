@@ -111,6 +111,29 @@ def _nightly_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return _config_options(command)
 
 
+_run_option = click.option(
+    "--run",
+    metavar="RUN",
+    help="A run: its id, or its directory, as OUT/current.  [default: output.path's current one]",
+)
+
+
+def _locate_run(run: str | None, output: str) -> tuple[str, str | None]:
+    """The output that a run lies in and its id; None for the current run of ``output``.
+
+    Args:
+        run: an id of a run in ``output``, or the directory of any.
+    """
+    from jobs.publish import RUN_ID
+
+    if run is None or RUN_ID.fullmatch(run):
+        return output, run
+    place = Path(run).resolve()  # one look at the link
+    if not RUN_ID.fullmatch(place.name):
+        raise ConfigError(f"--run {run}: neither a run's id nor its directory, as OUT/current")
+    return str(place.parent.parent), place.name
+
+
 def _load(config_file: Path, overrides: tuple[str, ...]) -> "Config":
     from jobs.config import load_config
 
@@ -312,7 +335,7 @@ def rollback(run_id: str, config_file: Path, overrides: tuple[str, ...]) -> None
 
 
 @main.command()
-@click.option("--run", "run_id", metavar="RUN_ID", help="The run.  [default: the current one]")
+@_run_option
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -322,17 +345,17 @@ def rollback(run_id: str, config_file: Path, overrides: tuple[str, ...]) -> None
 )
 @_config_options
 @_exits_with_one_line
-def report(run_id: str | None, output: Path, config_file: Path, overrides: tuple[str, ...]) -> None:
+def report(run: str | None, output: Path, config_file: Path, overrides: tuple[str, ...]) -> None:
     """Make the page of a run in output.path, on this machine's disk, anew. Without Spark."""
     from jobs.report import render_report
     from jobs.report_files import find_run, read_report
     from jobs.storage import LocalStorage, local_path
 
-    config = _load(config_file, overrides)
-    place = local_path(config.output.path)
+    output_path, run_id = _locate_run(run, _load(config_file, overrides).output.path)
+    place = local_path(output_path)
     if place is None:
         raise ConfigError(
-            f"output.path = '{config.output.path}': report reads runs on this machine's disk; a "
+            f"output.path = '{output_path}': report reads runs on this machine's disk; a "
             "run elsewhere has its report.html in it already"
         )
     storage = LocalStorage(place)
@@ -367,31 +390,28 @@ def _opened_output(config: "Config") -> "Iterator[tuple[Storage, SparkSession | 
 @main.command()
 @click.option("--user", help="Id of a user.")
 @click.option("--item", help="Title or id of an item.")
-@click.option(
-    "--run",
-    "directory",
-    type=click.Path(path_type=Path),
-    help="A run's directory, as OUT/current.  [default: the current run of output.path]",
-)
+@_run_option
 @_config_options
 @_exits_with_one_line
 def show(
     user: str | None,
     item: str | None,
-    directory: Path | None,
+    run: str | None,
     config_file: Path,
     overrides: tuple[str, ...],
 ) -> None:
     """Tell what a published run says of a user or an item. Without Spark."""
-    from jobs.show import describe_item, describe_user, open_current, open_run
+    from jobs.publish import RUN_ID
+    from jobs.show import describe_item, describe_user, open_by_id, open_current, open_run
 
     if (user is None) == (item is None):
         raise ConfigError("show takes either --user or --item")
-    if directory is not None:
-        run = open_run(directory)
+    output = _load(config_file, overrides).output.path
+    if run is None:
+        tables = open_current(output)
     else:
-        run = open_current(_load(config_file, overrides).output.path)
-    lines = describe_item(run, item) if item is not None else describe_user(run, str(user))
+        tables = open_by_id(output, run) if RUN_ID.fullmatch(run) else open_run(Path(run))
+    lines = describe_item(tables, item) if item is not None else describe_user(tables, str(user))
     for line in [*lines]:  # nothing is printed of a run that does not know them
         click.echo(line)
 

@@ -19,6 +19,7 @@ import pyarrow.dataset as ds
 
 from jobs.errors import ConfigError, InputError
 from jobs.printing import printable
+from jobs.publish import Run
 from jobs.schemas import (
     EXCLUDED,
     ITEM_CLUSTERS,
@@ -122,18 +123,33 @@ def open_current(output: str) -> PublishedTables:
         ConfigError: the output is not on this machine's disk.
         InputError: nothing is published there.
     """
-    root = local_path(output)
-    if root is None:
-        raise ConfigError(
-            f"output.path = '{output}' is not on this machine's disk; copy a run here, and name it "
-            "with --run"
-        )
+    root = _require_local(output)
     if (root / "current").exists():
         return open_run(root / "current")
     try:
         return open_run(root / str(json.loads((root / "CURRENT.json").read_bytes())["path"]))
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"output.path = '{output}': no run is published there") from None
+
+
+def open_by_id(output: str, run_id: str) -> PublishedTables:
+    """A run of an output, current or not.
+
+    Raises:
+        ConfigError: the output is not on this machine's disk.
+        InputError: it has no such run.
+    """
+    return open_run(_require_local(output) / Run.from_id(run_id).place)
+
+
+def _require_local(output: str) -> Path:
+    root = local_path(output)
+    if root is None:
+        raise ConfigError(
+            f"output.path = '{output}' is not on this machine's disk; copy a run here, and name it "
+            "with --run"
+        )
+    return root
 
 
 def describe_user(run: PublishedTables, text: str) -> Iterator[str]:

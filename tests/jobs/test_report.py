@@ -568,13 +568,16 @@ def test_the_command_makes_the_page_of_a_published_run(
     assert code == 0, said
     published = (sample_night.output / "current" / REPORT).read_bytes()
     assert before_making(page.read_bytes()) == before_making(published)
+    by_directory = ask("--run", str(sample_night.output / "current"), "--output", str(page))
+    assert by_directory == (0, said)
+    assert before_making(page.read_bytes()) == before_making(published)
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "expected"),
     [
         (["--run", RUN_ID], 2, f"'{RUN_ID}' is no run in "),
-        (["--run", "../../etc"], 2, "'../../etc' is no run in "),
+        (["--run", "../../etc"], 2, "--run ../../etc: neither a run's id nor its directory"),
         (["--set", "output.path=hdfs://host/out"], 2, "report reads runs on this machine's disk"),
         (["--set", "output.path=nowhere"], 2, "no run is current in nowhere"),
         (["--output", "no/such/page.html"], 1, "no/such/page.html: cannot be written: No such"),

@@ -273,6 +273,16 @@ def test_only_row_groups_that_can_hold_the_user_are_read(small_run: Path) -> Non
     refusal(small_run, "--user", "77", exit_code=4)
 
 
+def test_a_run_is_named_by_its_id_too(sample_night: SampleNight) -> None:
+    output, run_id = f"output.path={sample_night.output}", sample_night.manifest["run_id"]
+    by_id = show("--set", output, "--run", run_id, "--user", "42")
+    assert by_id.stdout.splitlines() == lines_of(sample_night.output / "current", "--user", "42")
+    unknown = show("--set", output, "--run", f"{run_id[:-6]}000000", "--user", "42")
+    assert (unknown.exit_code, "is no run" in unknown.stderr) == (4, True)
+    elsewhere = show("--set", "output.path=hdfs://host/out", "--run", run_id, "--user", "42")
+    assert (elsewhere.exit_code, "on this machine's disk" in elsewhere.stderr) == (2, True)
+
+
 def test_it_starts_no_jvm_and_imports_no_trainer(sample_night: SampleNight) -> None:
     code = (
         "import sys\n"
