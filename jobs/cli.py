@@ -124,7 +124,7 @@ def _locate_run(run: str | None, output: str) -> tuple[str, str | None]:
     Args:
         run: an id of a run in ``output``, or the directory of any.
     """
-    from jobs.publish import RUN_ID
+    from jobs.run_id import RUN_ID
 
     if run is None or RUN_ID.fullmatch(run):
         return output, run
@@ -401,7 +401,7 @@ def show(
     overrides: tuple[str, ...],
 ) -> None:
     """Tell what a published run says of a user or an item. Without Spark."""
-    from jobs.publish import RUN_ID
+    from jobs.run_id import RUN_ID
     from jobs.show import describe_item, describe_user, open_by_id, open_current, open_run
 
     if (user is None) == (item is None):

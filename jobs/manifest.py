@@ -13,8 +13,8 @@ from jobs.audit import RecommendationsAudit
 from jobs.clean import FunnelStep
 from jobs.config import Config, TrainConfig
 from jobs.input_files import InputFile
-from jobs.publish import Run
 from jobs.read import RatingsInput
+from jobs.run_id import Run
 from jobs.schemas import TIMESTAMP, Table
 from recsys_core.factor_model import TrainedModel
 

@@ -9,7 +9,6 @@ from jobs.config import Config, IdType
 from jobs.evaluate import EvaluationReport, choose_model, evaluate_candidates
 from jobs.index import IndexedRatings
 from jobs.manifest import describe_training
-from jobs.publish import Run
 from jobs.read import RatingsInput
 from jobs.reuse import (
     ReusedModel,
@@ -18,6 +17,7 @@ from jobs.reuse import (
     require_item_ids,
     require_scored_users,
 )
+from jobs.run_id import Run
 from jobs.stages import StageClock
 from jobs.storage import Storage
 from jobs.train import collect_ratings, train_model

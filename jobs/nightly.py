@@ -43,13 +43,14 @@ from jobs.plan import (
     require_fit,
 )
 from jobs.preflight import check_cluster
-from jobs.publish import CURRENT, Run, StagedRun
+from jobs.publish import CURRENT, StagedRun
 from jobs.read import read_items, read_ratings
 from jobs.recent import collect_candidates, list_recent
 from jobs.release import Candidate, PublishedRun, release_run
 from jobs.report_counts import sample_users
 from jobs.report_data import RunItems
 from jobs.rules import describe_rules, find_allowed, make_rules, read_rules
+from jobs.run_id import Run
 from jobs.runs import find_current, hold_output, prepare_output
 from jobs.schemas import (
     EVALUATION,

@@ -12,17 +12,14 @@ Who writes here holds ``Storage.lock``: what lies in staging when a run begins i
 
 import hashlib
 import json
-import re
-import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
 from typing import Any
 
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import DataType
 
+from jobs.run_id import Run
 from jobs.schemas import QUARANTINE, USER_ID, Table
 from jobs.storage import Storage
 from recsys_core.model_format import SavedModel, encode_model
@@ -31,51 +28,10 @@ CURRENT = "current"
 CURRENT_FILE = "CURRENT.json"
 MANIFEST = "manifest.json"
 STAGING = ".staging"
-RUNS = "runs"
 ROW_GROUP_BYTES = 2**20
 """Rows of a user lie together and in order of user in each file, so that a reader who wants one
 user skips, by their statistics, all row groups but one of each file. Smaller ones compress worse: a
 table of 10 million rows is 4% larger with this than in one piece, and 18% with half of it."""
-RUN_ID = re.compile(r"\d{4}-\d{2}-\d{2}-(\d{8}T\d{6})-[0-9a-f]{6}")
-"""What ``Run.start`` makes, and all that is ever taken for a run: no other name is touched."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One execution of the job."""
-
-    run_id: str
-    """Begins with the run's date; matches ``RUN_ID``."""
-    run_date: date
-
-    @classmethod
-    def start(cls, run_date: date, now: datetime) -> "Run":
-        """A run with a new id, which begins with its date and sorts by its start."""
-        started = now.astimezone(UTC).strftime("%Y%m%dT%H%M%S")
-        return cls(f"{run_date.isoformat()}-{started}-{secrets.token_hex(3)}", run_date)
-
-    @classmethod
-    def from_id(cls, run_id: str) -> "Run":
-        """The run of an id. ValueError where it is none."""
-        if not RUN_ID.fullmatch(run_id):
-            raise ValueError(f"'{run_id}' is not a run id")
-        return cls(run_id, date.fromisoformat(run_id[:10]))
-
-    @property
-    def started(self) -> datetime:
-        """When it was started, in UTC, to the second."""
-        text = self.run_id.rsplit("-", 2)[1]
-        return datetime.strptime(text, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
-
-    @property
-    def place(self) -> str:
-        """Where it lies in the output once it is whole."""
-        return f"{RUNS}/{self.run_id}"
-
-    @property
-    def footer(self) -> dict[str, str]:
-        """What every Parquet footer says of its run."""
-        return {"run_id": self.run_id, "run_date": self.run_date.isoformat()}
 
 
 class StagedRun:

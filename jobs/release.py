@@ -17,10 +17,11 @@ from jobs.gate import (
     require_passed,
 )
 from jobs.metastore import move_table
-from jobs.publish import Run, StagedRun, switch_current
+from jobs.publish import StagedRun, switch_current
 from jobs.report import REPORT, make_report
 from jobs.report_counts import count_lists
 from jobs.report_data import ReportData, RunItems, assemble_report, list_earlier, score_range
+from jobs.run_id import Run
 from jobs.runs import RunRecord, list_runs, read_current, remove_old_runs
 from jobs.schemas import EXCLUDED, RECENT_RATINGS, RECOMMENDATIONS
 from jobs.stages import StageClock

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from jobs.cluster import list_top_titles
-from jobs.publish import Run
+from jobs.run_id import Run
 from jobs.runs import RunRecord
 from recsys_core.arrays import Float32Array, Float64Array, Int64Array
 

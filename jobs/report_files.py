@@ -16,7 +16,7 @@ import pyarrow.dataset as ds
 
 from jobs.errors import ConfigError, InputError
 from jobs.model_store import load_model
-from jobs.publish import MANIFEST, RUN_ID, Run
+from jobs.publish import MANIFEST
 from jobs.recent import MAX_SAMPLED_USERS
 from jobs.report_data import (
     MAX_SAMPLED_RANKS,
@@ -29,6 +29,7 @@ from jobs.report_data import (
     list_earlier,
     score_range,
 )
+from jobs.run_id import RUN_ID, Run
 from jobs.runs import find_current, list_runs
 from jobs.schemas import (
     EXCLUDED,

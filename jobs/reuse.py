@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from jobs.config import Config, TrainConfig
 from jobs.errors import ConfigError, InputError
 from jobs.model_store import open_model
-from jobs.publish import Run
+from jobs.run_id import Run
 from jobs.runs import RunRecord, find_current, read_current
 from jobs.schemas import RECOMMENDATIONS, SCORED_USERS, USER_ID
 from jobs.storage import Storage

@@ -14,16 +14,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from jobs.errors import ConfigError, MachineError
-from jobs.publish import (
-    CURRENT,
-    CURRENT_FILE,
-    MANIFEST,
-    RUN_ID,
-    RUNS,
-    STAGING,
-    Run,
-    switch_current,
-)
+from jobs.publish import CURRENT, CURRENT_FILE, MANIFEST, STAGING, switch_current
+from jobs.run_id import RUN_ID, RUNS, Run
 from jobs.schemas import QUARANTINE
 from jobs.status import STATUS
 from jobs.storage import Storage, sweep_temporaries

@@ -19,7 +19,7 @@ import pyarrow.dataset as ds
 
 from jobs.errors import ConfigError, InputError
 from jobs.printing import printable
-from jobs.publish import Run
+from jobs.run_id import Run
 from jobs.schemas import (
     EXCLUDED,
     ITEM_CLUSTERS,

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from py4j.protocol import Py4JJavaError
 
-from jobs.publish import Run
+from jobs.run_id import Run
 from jobs.storage import Storage
 
 STATUS = "status"

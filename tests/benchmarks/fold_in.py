@@ -14,6 +14,7 @@ from recsys_core.ease import EaseModel
 from recsys_core.factor_model import FactorModel
 from recsys_core.mf import MfModel
 from recsys_core.nmf import NmfModel, train_nmf
+from recsys_core.rough_products import Float32Product
 from recsys_core.sample import iter_ratings, make_items
 from recsys_core.top_k import TopKScorer
 from recsys_core.weighted_ridge import Penalty
@@ -72,13 +73,19 @@ def vs_sklearn(runs: int) -> Comparison:
 def vs_top_k(
     make: Callable[[csr_matrix, int], FactorModel],
     is_exact: Callable[[FactorModel, csr_matrix], bool],
+    product: type[Float32Product] | None = None,
 ) -> Callable[[int], Comparison]:
-    """Fold-in with 64 factors against ranking the users that come out of it."""
+    """Fold-in with 64 factors against ranking the users that come out of it.
+
+    Args:
+        product: of ``TopKScorer``.
+    """
 
     def run(runs: int) -> Comparison:
         ratings = draw_ratings()
         model = make(ratings, 64)
-        users, scorer = model.fold_in(ratings), TopKScorer(model.item_factors, 10)
+        users = model.fold_in(ratings)
+        scorer = TopKScorer(model.item_factors, 10, product)
         with one_thread():
             return compare(
                 lambda: model.fold_in(ratings),
@@ -138,3 +145,6 @@ als_vs_top_k = vs_top_k(make_als, _solves_als)
 ease_vs_top_k = vs_top_k(make_ease, _sums_rows)
 nmf_vs_top_k = vs_top_k(make_nmf, _is_nnls)
 mf_vs_top_k = vs_top_k(make_mf, _is_ridge)
+als_vs_float32_top_k = vs_top_k(make_als, _solves_als, Float32Product)
+nmf_vs_float32_top_k = vs_top_k(make_nmf, _is_nnls, Float32Product)
+mf_vs_float32_top_k = vs_top_k(make_mf, _is_ridge, Float32Product)

@@ -38,6 +38,7 @@ from jobs.score import score_users
 from jobs.session import choose_partitions, open_session
 from jobs.train import collect_ratings
 from recsys_core.nmf import NmfModel
+from recsys_core.rough_products import Float32Product
 from recsys_core.sample import iter_ratings, make_items
 from recsys_core.top_k import TopKScorer
 
@@ -241,8 +242,12 @@ def scoring_unseen(runs: int) -> Comparison:
         return replace(timed, exact=is_exact(problem, _DATA / "written" / "ours"))
 
 
-def scoring_overhead(runs: int) -> Comparison:
-    """Our whole stage against its kernel alone, for the same users in as many processes."""
+def scoring_overhead(runs: int, product: type[Float32Product] | None = None) -> Comparison:
+    """Our whole stage against its kernel alone, for the same users in as many processes.
+
+    Args:
+        product: of ``TopKScorer`` where the kernel is alone.
+    """
     with scoring_problem(60_000, 26_744, 6_000_000) as problem:
         part = -(-len(problem.users) // CORES)
         slices = [slice(at, at + part) for at in range(0, len(problem.users), part)]
@@ -257,19 +262,26 @@ def scoring_overhead(runs: int) -> Comparison:
                 indptr=seen.indptr,
                 indices=seen.indices,
             )
-        with _kernel_processes(path, len(slices)) as rank_all:
+        with _kernel_processes(path, len(slices), product) as rank_all:
             timed = compare(lambda: write_ours(problem), rank_all, runs=runs, exact=True)
         return replace(timed, exact=is_exact(problem, _DATA / "written" / "ours"))
 
 
+def scoring_vs_float32_kernel(runs: int) -> Comparison:
+    """The same against the kernel as it is where there is no 16-bit product."""
+    return scoring_overhead(runs, Float32Product)
+
+
 @contextmanager
-def _kernel_processes(path: Path, n_processes: int) -> Iterator[Callable[[], None]]:
+def _kernel_processes(
+    path: Path, n_processes: int, product: type[Float32Product] | None
+) -> Iterator[Callable[[], None]]:
     """Processes that hold a part of the users each, and a function that ranks them all."""
     from multiprocessing import get_context
 
     pools = [
         ProcessPoolExecutor(
-            1, get_context("spawn"), initializer=_load_part, initargs=(str(path), number)
+            1, get_context("spawn"), initializer=_load_part, initargs=(str(path), number, product)
         )
         for number in range(n_processes)
     ]
@@ -288,7 +300,7 @@ def _kernel_processes(path: Path, n_processes: int) -> Iterator[Callable[[], Non
 _part: dict[str, Any] = {}
 
 
-def _load_part(path: str, number: int) -> None:
+def _load_part(path: str, number: int, product: type[Float32Product] | None) -> None:
     from threadpoolctl import threadpool_limits
 
     _part["limits"] = threadpool_limits(1)
@@ -300,7 +312,7 @@ def _load_part(path: str, number: int) -> None:
         (np.ones(len(indices), np.float32), indices, part["indptr"]),
         shape=(len(part["users"]), len(items)),
     )
-    _part["scorer"] = TopKScorer(items, K)
+    _part["scorer"] = TopKScorer(items, K, product)
 
 
 def _rank_part() -> None:

@@ -19,7 +19,8 @@ from jobs.catalog import add_titles
 from jobs.cluster import EarlierClusters, describe_clusters, label_items, read_earlier_clusters
 from jobs.config import ClusterConfig
 from jobs.errors import InputError
-from jobs.publish import Run, StagedRun
+from jobs.publish import StagedRun
+from jobs.run_id import Run
 from jobs.schemas import ITEM_CLUSTERS
 from recsys_core.index import ItemIndex
 from recsys_core.model_format import ItemCatalog

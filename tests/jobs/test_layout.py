@@ -8,7 +8,8 @@ from nights import SampleNight
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from jobs.publish import Run, StagedRun
+from jobs.publish import StagedRun
+from jobs.run_id import Run
 from jobs.schemas import RECOMMENDATIONS
 from jobs.storage import LocalStorage
 

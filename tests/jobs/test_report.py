@@ -25,7 +25,6 @@ from report_pages import HOSTILE, PageParts, with_hostile_texts
 from jobs import report, report_counts, report_files
 from jobs.cli import main
 from jobs.nightly import run_nightly
-from jobs.publish import Run
 from jobs.report import REPORT, make_report, render_report
 from jobs.report_counts import count_lists, sample_users
 from jobs.report_data import (
@@ -38,6 +37,7 @@ from jobs.report_data import (
     score_range,
 )
 from jobs.report_files import count_files, find_run, read_report
+from jobs.run_id import Run
 from jobs.runs import RunRecord
 from jobs.storage import LocalStorage
 

@@ -15,7 +15,8 @@ from pyspark.sql import SparkSession
 
 import jobs.storage
 from jobs.errors import ConfigError, LockedError, MachineError
-from jobs.publish import Run, StagedRun, switch_current
+from jobs.publish import StagedRun, switch_current
+from jobs.run_id import Run
 from jobs.runs import (
     find_current,
     find_published,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.publish import Run
+from jobs.run_id import Run
 from jobs.status import STATUS, STATUS_FILE, RunStatus, read_status
 from jobs.storage import LocalStorage, Storage, open_storage
 

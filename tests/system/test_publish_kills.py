@@ -25,7 +25,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jobs.publish import Run, StagedRun, switch_current
+from jobs.publish import StagedRun, switch_current
+from jobs.run_id import Run
 from jobs.runs import hold_output, prepare_output, remove_old_runs
 from jobs.schemas import RECOMMENDATIONS
 from jobs.status import RunStatus

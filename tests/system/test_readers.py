@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.publish import Run, StagedRun, switch_current
+from jobs.publish import StagedRun, switch_current
+from jobs.run_id import Run
 from jobs.runs import hold_output, prepare_output, remove_old_runs
 from jobs.storage import LocalStorage
 

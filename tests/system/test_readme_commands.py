@@ -7,6 +7,7 @@ the others which test or step of CI runs it, and looks at that. Whatever is in n
 """
 
 import ast
+import logging
 import re
 import shlex
 import shutil
@@ -334,6 +335,7 @@ def ask(spark: SparkSession, place: Path) -> Ask:
             patch.chdir(place)
             patch.setattr(type(spark), "stop", lambda _: None)
             patch.setattr(stages, "set_up_logging", lambda *_: None)
+            patch.setattr(logging.root, "handlers", [])  # an earlier test's may write JSON
             return CliRunner().invoke(main, [*words], catch_exceptions=False)
 
     return run

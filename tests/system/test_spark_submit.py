@@ -11,7 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from jobs.publish import Run, StagedRun, switch_current
+from jobs.publish import StagedRun, switch_current
+from jobs.run_id import Run
 from jobs.runs import hold_output
 from jobs.storage import LocalStorage
 
