@@ -105,7 +105,9 @@ def test_lists_are_those_of_dense_float64_arithmetic(
         assert np.allclose(scores[got], scores[best], rtol=1e-5)  # equal up to ties
 
 
-@pytest.mark.parametrize(("partitions", "batch_rows"), [(1, 100), (16, 100_000)])
+@pytest.mark.parametrize(
+    ("partitions", "batch_rows"), [(1, 100), pytest.param(16, 100_000, marks=pytest.mark.long)]
+)
 def test_partitions_and_batches_change_no_row(
     movielens: Callable[..., Night], nmf_night: Night, partitions: int, batch_rows: int
 ) -> None:
@@ -115,6 +117,7 @@ def test_partitions_and_batches_change_no_row(
     pd.testing.assert_frame_equal(other.lists, nmf_night.lists, check_exact=True)
 
 
+@pytest.mark.long
 def test_the_torch_model_publishes_as_well(movielens: Callable[..., Night]) -> None:
     night = movielens("train.model=mf", "train.mf.epochs=3")
     assert len(night.lists) == 610 * 10
