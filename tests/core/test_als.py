@@ -278,6 +278,7 @@ def test_als_serves_the_same_items_when_trained_on_a_gpu() -> None:
     assert share_own_group(on_gpu, GROUPS, k=2) == share_own_group(on_cpu, GROUPS, k=2)
 
 
+@pytest.mark.long
 @pytest.mark.real
 def test_als_lists_are_as_good_as_those_of_implicit(real_data: Path) -> None:
     """The best of a grid around the optimum of both; the wide one is ``main`` of als_training."""

@@ -126,6 +126,7 @@ def test_the_torch_model_publishes_as_well(movielens: Callable[..., Night]) -> N
     )
 
 
+@pytest.mark.long
 def test_goodbooks_is_read_by_its_own_columns(
     spark: SparkSession, real_data: Path, tmp_path: Path
 ) -> None:
