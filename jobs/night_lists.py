@@ -79,7 +79,9 @@ def choose_users(
     Also writes ``SCORED_USERS`` where it is wanted.
     """
     n_users, n_partitions = plan.size.users, plan.n_partitions
-    users = hash_ratings(ratings, n_partitions).persist()  # written, compared, or not looked at
+    if kept_from is None and not config.publish.scored_users:
+        return score_everyone(ratings, n_users, n_partitions)
+    users = hash_ratings(ratings, n_partitions).persist()  # written, compared, or both
     if config.publish.scored_users:
         staged.write_table(SCORED_USERS, users)
     earlier = None

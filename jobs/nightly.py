@@ -231,16 +231,16 @@ def _run_stages(
         if config.publish.factors:
             factors = fold_in_users(indexed.frame, trained.model, catalog.item_ids)
             staged.write_table(USER_FACTORS, factors)
+    written = spark.read.parquet(staged.table_uri(RECOMMENDATIONS))
     sampled_users: list[Any] = []
     if candidates is not None:
         with clock.stage("recent"):
-            sampled_users = sample_users(spark.read.parquet(staged.table_uri(RECOMMENDATIONS)))
+            sampled_users = sample_users(written)
             recent = list_recent(sampled_users, candidates, source.rows, items.items)
             small_tables[RECENT_RATINGS] = recent
             user_id_type = source.rows.schema[USER_ID].dataType
             staged.write_local_table(spark, RECENT_RATINGS, recent, item_id_type, user_id_type)
     with clock.stage("audit"):
-        written = spark.read.parquet(staged.table_uri(RECOMMENDATIONS))
         audit = audit_recommendations(
             written,
             indexed.frame,

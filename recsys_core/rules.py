@@ -269,6 +269,8 @@ class RuledOrder:
         if rules is not None and rules.allowed is not None:
             order = order[np.isin(order, rules.allowed)]
         self._order, self._score = order, score
+        self._is_listed = np.zeros(len(score), dtype=np.bool_)
+        self._is_listed[order] = True
         self._fetched = max(CANDIDATES_PER_PLACE * k, self._rules.pool)
 
     def take_each(self, seen: Sequence[Int32Array]) -> tuple[RankedItems, Int64Array]:
@@ -279,7 +281,7 @@ class RuledOrder:
         return lists.ranked, lists.effects
 
     def _take(self, seen: Int32Array, one: "_Lists") -> None:
-        n_unseen = len(self._order) - int(np.isin(seen, self._order).sum())
+        n_unseen = len(self._order) - int(self._is_listed[seen].sum())
         for n_fetched in (self._fetched + len(seen), len(self._order)):
             candidates = self._order[:n_fetched]
             candidates = candidates[~np.isin(candidates, seen)]
