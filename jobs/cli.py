@@ -135,7 +135,7 @@ def _locate_run(run: str | None, output: str) -> tuple[str, str | None]:
 
 
 def _load(config_file: Path, overrides: tuple[str, ...]) -> "Config":
-    from jobs.config import load_config
+    from jobs.config_file import load_config
 
     return load_config(config_file, overrides)
 

@@ -90,7 +90,7 @@ def movielens_night(
     spark: "SparkSession", real_data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> SampleNight:
     """The night of ``conf/movielens.toml`` on ml-latest-small."""
-    from jobs.config import load_config
+    from jobs.config_file import load_config
     from jobs.nightly import run_nightly
 
     data = real_data / "ml-latest-small"

@@ -5,7 +5,8 @@ import click
 import pytest
 
 from jobs.cli import evaluate
-from jobs.config import MODEL_SECTIONS, ModelName, RulesConfig, load_config
+from jobs.config import MODEL_SECTIONS, ModelName, RulesConfig
+from jobs.config_file import load_config
 from jobs.config_listing import list_settings
 from jobs.errors import ConfigError
 from jobs.plan import _TRAINING_BYTES

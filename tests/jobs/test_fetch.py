@@ -29,7 +29,7 @@ from click.testing import CliRunner
 
 from jobs import fetch, unpack
 from jobs.cli import main
-from jobs.config import load_config
+from jobs.config_file import load_config
 
 ARCHIVE = "/ml-latest-small.zip"
 CHECKSUM = f"{ARCHIVE}.md5"

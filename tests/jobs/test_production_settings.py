@@ -9,7 +9,8 @@ from typing import Any, get_origin
 
 import pytest
 
-from jobs.config import Config, Section, load_config, section_type
+from jobs.config import Config, Section
+from jobs.config_file import load_config, section_type
 
 FILE = Path(__file__).parents[2] / "conf" / "nightly.toml"
 TEXT = FILE.read_text(encoding="utf-8")

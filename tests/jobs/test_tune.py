@@ -12,7 +12,8 @@ from builders import make_config
 from core_examples import draw_ratings
 from scipy.sparse import csr_matrix
 
-from jobs.config import Config, TrainConfig, load_config
+from jobs.config import Config, TrainConfig
+from jobs.config_file import load_config
 from jobs.errors import ConfigError, JobError, TrainingFailedError
 from jobs.train import train_model
 from jobs.tune import tune_models

@@ -10,7 +10,8 @@ import pytest
 from pyspark.sql import SparkSession
 from scipy.sparse import csr_matrix
 
-from jobs.config import MfConfig, load_config
+from jobs.config import MfConfig
+from jobs.config_file import load_config
 from jobs.inspection import read_user_ratings
 from jobs.model_store import load_model
 from jobs.nightly import run_nightly

@@ -27,7 +27,8 @@ from pyspark.sql import SparkSession
 
 from jobs import stages
 from jobs.cli import main
-from jobs.config import Config, GateConfig, load_config
+from jobs.config import Config, GateConfig
+from jobs.config_file import load_config
 from jobs.preflight import WORKER_PACKAGES
 
 ROOT = Path(__file__).parents[2]

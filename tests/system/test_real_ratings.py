@@ -14,7 +14,7 @@ from nights import SampleNight
 from pyspark.sql import SparkSession
 from scipy.optimize import nnls
 
-from jobs.config import load_config
+from jobs.config_file import load_config
 from jobs.nightly import run_nightly
 from recsys_core.model_format import FILES, SavedModel, decode_model
 
