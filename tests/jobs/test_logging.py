@@ -194,7 +194,7 @@ def test_an_unforeseen_error_says_where_and_not_with_what(
     def fail(*_: object) -> None:
         raise KeyError(FIRST_USER)
 
-    monkeypatch.setattr("jobs.config.load_config", fail)
+    monkeypatch.setattr("jobs.config_file.load_config", fail)
     done = CliRunner().invoke(check, ["--config", str(config), "--log-format", "json"])
     assert done.exit_code == 1
     line = json.loads(done.stderr)
