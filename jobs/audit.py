@@ -6,13 +6,23 @@ from functools import reduce
 from typing import Protocol
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-from pyspark.sql import DataFrame
+import pyarrow.compute as pc
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.errors import AuditError
-from jobs.schemas import ITEM_ID, ITEM_INDEX, RANK, SCORE, SOURCE, USER_ID, Table
+from jobs.schemas import (
+    ITEM_ID,
+    ITEM_INDEX,
+    MODEL_SOURCE,
+    POPULARITY_SOURCE,
+    RANK,
+    SCORE,
+    SOURCE,
+    USER_ID,
+    Table,
+)
 from jobs.user_rows import make_lists, whole_users
 from recsys_core.arrays import BoolArray, IdArray, Int32Array, Int64Array
 from recsys_core.rules import ItemGroups, ListRules
@@ -85,46 +95,51 @@ def audit_recommendations(
             less what the rules left empty, promise.
     """
     parts = [ratings] if left_out is None else [ratings, left_out]
-    expected = _expect(parts, k, len(item_ids), rules)
+    lists = _gather_lists(written, _Promised(pa.array(item_ids), rules), n_partitions).persist()
+    try:
+        found = _inspect(lists, k)
+        expected = _compare(lists, parts, k, len(item_ids), rules)
+    finally:
+        lists.unpersist()
     if effects is not None:
         expected["rows"] -= effects["empty_places"]
         expected["with_list"] -= effects["empty_lists"]
-    found = _inspect(_with_item_index(written, item_ids), parts, n_partitions, k, rules)
-    lowest, highest, content_hash, sources = _summarize(written)
+    total = _summarize(written)
     problems = {
         "rows of an item that is not in the index": found["unknown"],
         "users whose ranks are not 1..n": found["gaps"],
         "users with an item twice": found["repeats"],
         "scores that are null or not finite": found["bad_scores"],
         "users whose scores rise with the rank": found["rising"],
-        "recommended items the user has rated": found["seen"],
+        "recommended items the user has rated": expected["seen"],
         "recommended items that rules.allow or rules.block forbid": found["forbidden"],
         "lists with more of a genre or cluster than rules.* allow": found["over_cap"],
         "scores below rules.min_score, or more": int(
-            rules is not None and lowest is not None and lowest < rules.min_score
+            rules is not None and total.lowest is not None and total.lowest < rules.min_score
         ),
+        "rows from neither model nor popularity": total.strange_sources,
         "rows missing": max(0, expected["rows"] - found["rows"]),
         "rows too many": max(0, found["rows"] - expected["rows"]),
         "users missing": max(0, expected["with_list"] - found["users"]),
         "users too many": max(0, found["users"] - expected["with_list"]),
+        "lists of users without a rating": found["users"] - expected["listed"],
     }
     failed = [f"{count:,} {problem}" for problem, count in problems.items() if count]
     if failed:
         raise AuditError(
             f"recommendations failed the audit and were not published: {'; '.join(failed)}"
         )
-    items = written.groupBy(ITEM_ID).count().agg(F.count("*"), F.max("count")).collect()[0]
     return RecommendationsAudit(
         rows=found["rows"],
         users=found["users"],
         users_without_list=expected["users"] - found["users"],
         users_with_short_list=expected["users"] - found["full"],
-        distinct_items=int(items[0]),
-        top_item_lists=int(items[1] or 0),
-        min_score=lowest,
-        max_score=highest,
-        source_users=sources,
-        content_hash=content_hash,
+        distinct_items=total.items,
+        top_item_lists=total.top_item_lists,
+        min_score=total.lowest,
+        max_score=total.highest,
+        source_users=total.source_users,
+        content_hash=total.content_hash,
     )
 
 
@@ -161,25 +176,57 @@ def audit_excluded(excluded: DataFrame, funnel: Sequence[FunnelCounts]) -> dict[
     return counts
 
 
-def _summarize(written: DataFrame) -> tuple[float | None, float | None, str, dict[str, int]]:
-    """Lowest and highest score of the model, hash of the rows, users by source."""
-    row_hash = F.xxhash64(*written.columns).cast("decimal(20,0)")
-    by_source = (
-        written.groupBy(SOURCE)
-        .agg(
-            F.min(SCORE).alias("lowest"),
-            F.max(SCORE).alias("highest"),
-            F.sum(row_hash).alias("hash"),  # a sum knows no order
-            F.count(F.when(F.col(RANK) == 1, True)).alias("users"),
-        )
-        .collect()
+@dataclass(frozen=True)
+class _Totals:
+    """Sums over all rows."""
+
+    items: int
+    top_item_lists: int
+    lowest: float | None
+    """Score of the model, as is ``highest``."""
+    highest: float | None
+    content_hash: str
+    source_users: dict[str, int]
+    strange_sources: int
+    """Rows whose source is none that the job knows."""
+
+
+def _summarize(written: DataFrame) -> _Totals:
+    """One pass over the rows, by item and then over all."""
+    is_from = {name: F.col(SOURCE).eqNullSafe(name) for name in (MODEL_SOURCE, POPULARITY_SOURCE)}
+    model_score = F.when(is_from[MODEL_SOURCE], F.col(SCORE))
+    row_hash = F.xxhash64(*written.columns)
+    by_item = written.groupBy(ITEM_ID).agg(
+        F.count("*").alias("rows"),
+        F.min(model_score).alias("lowest"),
+        F.max(model_score).alias("highest"),
+        # A sum knows no order. In halves, as integers are: sums of whole hashes would overflow.
+        F.sum(F.shiftright(row_hash, 32)).alias("high_half"),
+        F.sum(row_hash.bitwiseAND(0xFFFF_FFFF)).alias("low_half"),
+        F.count(F.when(~reduce(Column.__or__, is_from.values()), True)).alias("strange"),
+        *(
+            F.count(F.when(found & (F.col(RANK) == 1), True)).alias(name)
+            for name, found in is_from.items()
+        ),
     )
-    content_hash = f"{sum(int(row['hash']) for row in by_source) % 2**64:016x}"
-    model = next((row for row in by_source if row[SOURCE] == "model"), None)
-    sources = {row[SOURCE]: int(row["users"]) for row in by_source}
-    if model is None:
-        return None, None, content_hash, sources
-    return float(model["lowest"]), float(model["highest"]), content_hash, sources
+    sums = ("high_half", "low_half", "strange", *is_from)
+    row = by_item.agg(
+        F.count("*").alias("items"),
+        F.max("rows").alias("top"),
+        F.min("lowest").alias("lowest"),
+        F.max("highest").alias("highest"),
+        *(F.sum(F.col(name).cast("decimal(20,0)")).alias(name) for name in sums),
+    ).collect()[0]
+    content_hash = (int(row["high_half"] or 0) << 32) + int(row["low_half"] or 0)
+    return _Totals(
+        items=int(row["items"]),
+        top_item_lists=int(row["top"] or 0),
+        lowest=None if row["lowest"] is None else float(row["lowest"]),
+        highest=None if row["highest"] is None else float(row["highest"]),
+        content_hash=f"{content_hash % 2**64:016x}",
+        source_users={name: int(row[name]) for name in is_from if row[name]},
+        strange_sources=int(row["strange"] or 0),
+    )
 
 
 def audit_columns(table: Table, written: DataFrame) -> None:
@@ -215,32 +262,46 @@ def audit_rows(name: str, written: DataFrame, expected: int) -> int:
     return rows
 
 
-def _expect(
-    parts: Sequence[DataFrame], k: int, n_items: int, rules: ListRules | None
+def _compare(
+    lists: DataFrame, parts: Sequence[DataFrame], k: int, n_items: int, rules: ListRules | None
 ) -> dict[str, int]:
-    """What must have been written, from the ratings alone."""
+    """What the ratings alone say must have been written, and what they say of what was.
+
+    Returns:
+        users, of these with_list who are to have one, and its rows; listed, the users who have
+        one; seen, the recommended items that their user has rated.
+    """
     allowed = None if rules is None else rules.allowed
-    unseen = F.lit(n_items if allowed is None else len(allowed)) - F.col("count")
     rated = reduce(DataFrame.unionAll, [part.select(USER_ID, ITEM_INDEX) for part in parts])
-    if allowed is None:
-        counted = rated.select(USER_ID, F.size(ITEM_INDEX).alias("n"))
-    else:
-        counted = _count_allowed(rated, allowed)
-    row = (
-        counted.groupBy(USER_ID)
-        .agg(F.sum("n").alias("count"))
-        .agg(
-            F.count("*").alias("users"),
-            F.count(F.when(unseen > 0, True)).alias("with_list"),
-            F.sum(F.least(unseen, F.lit(k))).alias("rows"),
-        )
-        .collect()[0]
+    counted = (
+        rated.withColumn("n", F.size(ITEM_INDEX))
+        if allowed is None
+        else _count_allowed(rated, allowed)
     )
-    return {name: int(row[name]) for name in ("users", "with_list", "rows")}
+    seen = F.array_intersect("items", ITEM_INDEX)
+    by_user = (
+        counted.join(lists.select(USER_ID, "items"), USER_ID, how="left")
+        .groupBy(USER_ID)  # the ratings of a user are several rows where they are many
+        .agg(
+            F.sum("n").alias("n"),
+            F.count("items").alias("lists"),
+            # The size of null is -1 where Spark is not in its ANSI mode.
+            F.sum(F.when(F.col("items").isNotNull(), F.size(seen))).alias("seen"),
+        )
+    )
+    unseen = F.lit(n_items if allowed is None else len(allowed)) - F.col("n")
+    row = by_user.agg(
+        F.count("*").alias("users"),
+        F.count(F.when(unseen > 0, True)).alias("with_list"),
+        F.sum(F.least(unseen, F.lit(k))).alias("rows"),
+        F.count(F.when(F.col("lists") > 0, True)).alias("listed"),
+        F.sum("seen").alias("seen"),
+    ).collect()[0]
+    return {name: int(row[name] or 0) for name in row.asDict()}
 
 
 def _count_allowed(rated: DataFrame, allowed: Int32Array) -> DataFrame:
-    """user_id, n: for each row of rated items, how many of them may be recommended."""
+    """``rated`` with n: for each row of rated items, how many of them may be recommended."""
 
     def count_partition(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
@@ -248,66 +309,59 @@ def _count_allowed(rated: DataFrame, allowed: Int32Array) -> DataFrame:
             row = np.repeat(np.arange(batch.num_rows), items.value_lengths().to_numpy())
             may = np.isin(items.flatten().to_numpy(), allowed)
             n = np.bincount(row[may], minlength=batch.num_rows)
-            yield pa.RecordBatch.from_pydict({USER_ID: batch.column(USER_ID), "n": pa.array(n)})
+            yield batch.append_column("n", pa.array(n))
 
     user_type = rated.schema[USER_ID].dataType.simpleString()
-    return rated.mapInArrow(count_partition, f"{USER_ID} {user_type}, n bigint")
+    schema = f"{USER_ID} {user_type}, {ITEM_INDEX} array<int>, n bigint"
+    return rated.mapInArrow(count_partition, schema)
 
 
-def _with_item_index(written: DataFrame, item_ids: IdArray) -> DataFrame:
-    id_type = written.schema[ITEM_ID].dataType.simpleString()
-    index = pd.DataFrame({ITEM_ID: item_ids, ITEM_INDEX: np.arange(len(item_ids), dtype=np.int32)})
-    known = written.sparkSession.createDataFrame(index, f"{ITEM_ID} {id_type}, {ITEM_INDEX} int")
-    return written.join(F.broadcast(known), ITEM_ID, how="left")
-
-
-def _inspect(
-    written: DataFrame,
-    parts: Sequence[DataFrame],
-    n_partitions: int,
-    k: int,
-    rules: ListRules | None,
-) -> dict[str, int]:
+def _inspect(lists: DataFrame, k: int) -> dict[str, int]:
     """What was written, list by list."""
-    lists = _gather_lists(written, n_partitions, rules).persist()
-    try:
-        row = lists.agg(
-            F.count("*").alias("users"),
-            F.count(F.when(F.col("rows") == k, True)).alias("full"),
-            *(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in _COUNTS),
-        ).collect()[0]
-        found = {name: int(row[name]) for name in row.asDict()}
-        return {**found, "seen": sum(_count_seen(lists, part) for part in parts)}
-    finally:
-        lists.unpersist()
+    row = lists.agg(
+        F.count("*").alias("users"),
+        F.count(F.when(F.col("rows") == k, True)).alias("full"),
+        *(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in _COUNTS),
+    ).collect()[0]
+    return {name: int(row[name]) for name in row.asDict()}
 
 
-def _gather_lists(written: DataFrame, n_partitions: int, rules: ListRules | None) -> DataFrame:
+@dataclass(frozen=True)
+class _Promised:
+    """What a list is held to; broadcast once."""
+
+    item_ids: pa.Array
+    rules: ListRules | None
+
+
+def _gather_lists(written: DataFrame, promised: _Promised, n_partitions: int) -> DataFrame:
     """One row for each user's list: user_id, items (array of item_index), ``_COUNTS``."""
     arranged = (
-        written.select(USER_ID, "rank", "score", ITEM_INDEX)
+        written.select(USER_ID, RANK, SCORE, ITEM_ID)
         .repartition(n_partitions, USER_ID)  # Spark's 200 would be 200 starts of Python
-        .sortWithinPartitions(USER_ID, "rank")
+        .sortWithinPartitions(USER_ID, RANK)
     )
     user_type = written.schema[USER_ID].dataType.simpleString()
     counts = ", ".join(f"{name} int" for name in _COUNTS)
-    known = written.sparkSession.sparkContext.broadcast(rules)
+    shipped = written.sparkSession.sparkContext.broadcast(promised)
 
     def check_partition(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for block in whole_users(batches):
-            yield _check_lists(block, known.value)
+            yield _check_lists(block, shipped.value)
 
     return arranged.mapInArrow(
         check_partition, f"{USER_ID} {user_type}, items array<int>, {counts}"
     )
 
 
-def _check_lists(block: pa.RecordBatch, rules: ListRules | None) -> pa.RecordBatch:
+def _check_lists(block: pa.RecordBatch, promised: _Promised) -> pa.RecordBatch:
+    rules = promised.rules
     encoded = block.column(USER_ID).dictionary_encode(null_encoding="encode")
     user, n_users = encoded.indices.to_numpy(), len(encoded.dictionary)
-    rank = block.column("rank").fill_null(0).to_numpy()
-    score = block.column("score").fill_null(np.nan).to_numpy()
-    item = block.column(ITEM_INDEX).fill_null(-1).to_numpy()
+    rank = block.column(RANK).fill_null(0).to_numpy()
+    score = block.column(SCORE).fill_null(np.nan).to_numpy()
+    index = pc.index_in(block.column(ITEM_ID), value_set=promised.item_ids)
+    item = index.fill_null(-1).to_numpy()
     rows = np.bincount(user, minlength=n_users)
     starts = np.cumsum(rows) - rows
     same_user = user[1:] == user[:-1]
@@ -364,10 +418,3 @@ def _is_over_cap(user: Int32Array, item: Int32Array, groups: ItemGroups) -> Bool
 
 def _count_by(user: Int32Array, found: BoolArray, n_users: int) -> Int64Array:
     return np.bincount(user[found], minlength=n_users)
-
-
-def _count_seen(lists: DataFrame, ratings: DataFrame) -> int:
-    """Recommended items that their user has rated, over all pieces of the user's ratings."""
-    both = ratings.select(USER_ID, ITEM_INDEX).join(lists, USER_ID, how="inner")
-    seen = F.size(F.array_intersect("items", ITEM_INDEX))
-    return int(both.agg(F.coalesce(F.sum(seen), F.lit(0))).collect()[0][0])

@@ -26,6 +26,9 @@ RANK = "rank"
 PLACE = "place"
 TITLE = "title"
 
+MODEL_SOURCE, POPULARITY_SOURCE = "model", "popularity"
+"""What made a list: the values of the column ``source``."""
+
 
 @dataclass(frozen=True)
 class TableColumn:

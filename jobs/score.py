@@ -18,7 +18,9 @@ from jobs.blas import require_one_blas_thread
 from jobs.schemas import (
     ITEM_ID,
     ITEM_INDEX,
+    MODEL_SOURCE,
     PIECE_NUMBER,
+    POPULARITY_SOURCE,
     RANK,
     RATING,
     RECOMMENDATIONS,
@@ -36,7 +38,6 @@ from recsys_core.rules_kernels import EFFECTS
 from recsys_core.top_k import USERS_PER_BLOCK, RankedItems, TopKScorer
 
 _COLUMNS = (USER_ID, PIECE_NUMBER, ITEM_INDEX, RATING)
-MODEL_SOURCE, POPULARITY_SOURCE = "model", "popularity"
 USERS_AT_ONCE = 12 * USERS_PER_BLOCK
 """Users whose factors and lists are in memory together."""
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.printing import on_terminal, printable
+from jobs.schemas import ITEM_ID, RANK, USER_ID
 from recsys_core.model_format import ItemCatalog
 
 _SHOWN_USERS = 3
@@ -28,13 +29,11 @@ class UserList:
 
 def pick_lists(written: DataFrame, catalog: ItemCatalog) -> list[UserList]:
     """The tops of the first few users' lists; an item without a title stands as its id."""
-    ids = written.select("user_id").distinct().orderBy("user_id").limit(_SHOWN_USERS)
-    users = [row[0] for row in ids.collect()]
-    top = written.where(F.col("user_id").isin(users) & (F.col("rank") <= _SHOWN_RANKS))
-    rows = top.select("user_id", "rank", "item_id").orderBy("user_id", "rank").collect()
-    lists = {user: UserList(user, []) for user in users}
-    for user, _, item in rows:
-        lists[user].titles.append(_name_item(catalog, item))
+    top = written.where(F.col(RANK) <= _SHOWN_RANKS).orderBy(USER_ID, RANK)
+    lists: dict[int | str, UserList] = {}
+    for user, item in top.select(USER_ID, ITEM_ID).head(_SHOWN_USERS * _SHOWN_RANKS):
+        if user in lists or len(lists) < _SHOWN_USERS:
+            lists.setdefault(user, UserList(user, [])).titles.append(_name_item(catalog, item))
     return list(lists.values())
 
 

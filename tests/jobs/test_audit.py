@@ -104,11 +104,22 @@ def test_what_was_left_out_reconciles_with_the_input(spark: SparkSession) -> Non
         ([*GOOD, (3, 1, 60, 0.1)], "1 users too many"),
         ([*GOOD, (3, 1, 60, 0.1)], "1 rows of an item that is not in the index"),
         ([*GOOD, (3, 1, 50, 0.1)], "1 recommended items the user has rated"),
+        ([*GOOD[:2], (4, 1, 40, 0.7), (4, 2, 50, 0.7)], "1 lists of users without a rating"),
     ],
 )
 def test_each_broken_promise_is_found(spark: SparkSession, rows: list[Row], problem: str) -> None:
     with pytest.raises(AuditError, match=problem):
         audit_recommendations(lists(spark, rows), ratings(spark), ITEM_IDS, k=2, n_partitions=2)
+
+
+def test_rows_of_another_source_are_refused(spark: SparkSession) -> None:
+    unknown = lists(spark, GOOD[:2]).unionAll(lists(spark, GOOD[2:], "manual"))
+    nobody = lists(spark, GOOD[:3]).unionAll(
+        lists(spark, GOOD[3:]).withColumn("source", F.lit(None))
+    )
+    for frame, n_rows in ((unknown, 2), (nobody, 1)):
+        with pytest.raises(AuditError, match=f"{n_rows} rows from neither model nor popularity"):
+            audit_recommendations(frame, ratings(spark), ITEM_IDS, k=2, n_partitions=2)
 
 
 def test_a_table_with_other_rows_is_refused(spark: SparkSession) -> None:
