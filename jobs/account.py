@@ -53,6 +53,10 @@ class RowAccount:
     frame: DataFrame
     refused: dict[str, int]
     """Quarantined rows by reason, the most frequent first."""
+    n_users: int
+    """Users of any row."""
+    n_valid_users: int
+    """Users of a valid row."""
 
     @property
     def quarantine(self) -> DataFrame:
@@ -83,8 +87,7 @@ def account_rows(
     arranged = rows.repartition(n_partitions, USER_ID).sortWithinPartitions(USER_ID)
     gather = partial(_gather_users, keep_times=keep_times, keep_recent=keep_recent)
     gathered = arranged.mapInArrow(gather, schema)
-    frame = gathered.persist(StorageLevel.MEMORY_AND_DISK)
-    return RowAccount(frame, _count_refused(frame))
+    return _count(gathered.persist(StorageLevel.MEMORY_AND_DISK))
 
 
 def _gather_users(
@@ -216,6 +219,17 @@ def is_refusal() -> Column:
     return F.col(PIECE_NUMBER).isNull()
 
 
-def _count_refused(account: DataFrame) -> dict[str, int]:
-    rows = account.where(is_refusal()).groupBy(REASON).count().collect()
-    return {row[REASON]: row["count"] for row in sorted(rows, key=lambda row: -row["count"])}
+def _count(account: DataFrame) -> RowAccount:
+    first = F.col(PIECE_NUMBER) == 0
+    by_reason = account.groupBy(REASON).agg(
+        F.count("*").alias("rows"),
+        F.count(F.when(first, True)).alias("users"),
+        F.count(F.when(first & (F.size(ITEMS) > 0), True)).alias("valid_users"),
+    )
+    refused, n_users, n_valid_users = {}, 0, 0
+    for row in sorted(by_reason.collect(), key=lambda row: -row["rows"]):
+        if row[REASON] is None:
+            n_users, n_valid_users = row["users"], row["valid_users"]
+        else:
+            refused[row[REASON]] = row["rows"]
+    return RowAccount(account, refused, n_users, n_valid_users)

@@ -117,7 +117,7 @@ def clean_ratings(
         items[_STAGE] = items[ITEM_ID].isin(given.index.item_ids).astype("int32") * 2
     words = _word_item_rules(config, given)
     kept = _keep_ratings(rows.frame, items, config).persist(StorageLevel.MEMORY_AND_DISK)
-    users = _count_users(rows.frame, kept, items)
+    users = _count_users(rows, kept, items)
     survivors = _count_survivors(kept, items, config)
     stays = _find_staying(items, survivors, given)
     funnel = _make_funnel(items, users, int(stays.sum()), config, words)
@@ -344,13 +344,10 @@ def _keep_block(rows: pa.RecordBatch, rules: _ItemRules) -> pa.RecordBatch:
 
 
 def _count_users(
-    account: DataFrame, kept: DataFrame, items: pd.DataFrame
+    account: RowAccount, kept: DataFrame, items: pd.DataFrame
 ) -> dict[str, tuple[int, int]]:
     """(rows, users) of each funnel step; a user counts where any of its rows is in the step."""
     first = F.col(PIECE_NUMBER) == 0
-    seen = account.agg(
-        _count(first).alias("input"), _count(first & (F.size(ITEMS) > 0)).alias("valid")
-    ).collect()[0]
     steps = (_UNIQUE, _POPULAR, _LIKED)
     sums = kept.agg(
         *(F.sum(name).alias(f"{name}_rows") for name in steps),
@@ -363,8 +360,8 @@ def _count_users(
         for name in (*steps, "active")
     }
     return {
-        "input": (int(items["rows"].sum()), int(seen["input"])),  # rows without a user too
-        "valid": (int(items["valid"].sum()), int(seen["valid"])),
+        "input": (int(items["rows"].sum()), account.n_users),  # rows without a user too
+        "valid": (int(items["valid"].sum()), account.n_valid_users),
         **totals,
     }
 

@@ -168,11 +168,6 @@ ELSEWHERE = {
     "nightly --config conf/movielens.toml $DATA": Elsewhere(
         "tests/conftest.py::movielens_night", ("movielens.toml", "input.ratings=", "input.items=")
     ),
-    "tune --config conf/movielens.toml $DATA --set train.model=ease --trials 30": Elsewhere(
-        f"{SUBMIT}::test_settings_are_tuned",
-        ("tune", "--trials", "--set", "train.ease.n_factors=20"),
-        why="two trials on a sample in place of thirty",
-    ),
     "nightly --config conf/nightly.toml $DATA --set output.path=output/picture": Elsewhere(
         f"{THIS}::production", ("nightly --config conf/nightly.toml --run-date 2026-11-21",)
     ),
@@ -276,6 +271,7 @@ def test_the_command_line_takes_what_is_run_elsewhere(
 PRINTS = {
     "nightly": r"Published [\d,]+ recommendations|broadcast",
     "evaluate": "lists of 10, 120 users",
+    "tune": "best settings: output/tuning/best.toml",
     "show": "user 42: 10 recommendations|item Toy Story",
     "recommend": r"^ +1 ",
     "similar": r"^ +5 ",

@@ -105,6 +105,7 @@ def small_sample(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.long
 def test_settings_are_tuned(small_sample: Path) -> None:
     done = submit(
         "tune", "--trials", "2", "--set", 'tune.models=["ease"]', *SMALL, cwd=small_sample

@@ -137,6 +137,7 @@ def test_without_a_cache_directory_warmup_says_so_and_a_night_goes_without(warm:
     assert warm.start_night(XDG_CACHE_HOME=str(file)) == ""
 
 
+@pytest.mark.long
 def test_the_jvm_passes_over_an_archive_that_is_none(warm: Machine) -> None:
     # The fake Java's few bytes, with the right name and checksum: a real JVM is given them.
     options = ["--config", str(SAMPLE), "--set", "input.ratings=none.csv"]
