@@ -50,6 +50,10 @@ def test_the_hash_is_of_the_rows_whatever_their_order(spark: SparkSession) -> No
     assert hash_of(GOOD) == hash_of(GOOD[::-1])
     changed = [hash_of([*GOOD[:3], (2, 2, 50, 0.6)]), hash_of(GOOD, "popularity")]
     assert len({hash_of(GOOD), *changed}) == 3
+    # As in the manifests of earlier runs: the rows' hashes, added up in 64 bits.
+    frame = lists(spark, GOOD)
+    hashes = frame.select(F.xxhash64(*frame.columns)).collect()
+    assert int(hash_of(GOOD), 16) == sum(row[0] for row in hashes) % 2**64
 
 
 def test_lists_of_users_without_ratings_are_held_to_their_promise(spark: SparkSession) -> None:

@@ -92,6 +92,14 @@ def test_the_funnel_says_what_each_rule_left(spark: SparkSession, lines_file: Pa
     ]
 
 
+def test_users_are_counted_once_whatever_their_rows(spark: SparkSession, tmp_path: Path) -> None:
+    of_many_pieces = [f"1,{item},4.0,0" for item in range(10_001)]
+    lines = [*of_many_pieces, "2,1,9.0,0", "2,2,9.0,0", "3,1,9.0,0", "3,2,4.0,0"]
+    rows = account(spark, write_csv(tmp_path / "r.csv", lines))
+    assert (rows.n_users, rows.n_valid_users) == (3, 2)  # all rows of user 2 are refused
+    assert rows.refused == {"rating outside 0.5 to 5": 3}
+
+
 def test_what_is_left_out_is_listed_with_its_reason(spark: SparkSession, lines_file: Path) -> None:
     cleaned = clean(spark, lines_file, min_item_ratings=2, min_item_mean_rating=2)
     duplicates = ("rows", None, "duplicate: a later or higher rating of the same item counts", 2)
