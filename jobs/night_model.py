@@ -3,23 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.choices import Choices
-from jobs.clean import GivenItems
-from jobs.config import Config, IdType
 from jobs.evaluate import EvaluationReport, choose_model, evaluate_candidates
-from jobs.index import IndexedRatings
 from jobs.manifest import describe_training
-from jobs.read import RatingsInput
-from jobs.reuse import (
-    ReusedModel,
-    announce_reuse,
-    load_current_model,
-    require_item_ids,
-    require_scored_users,
-)
-from jobs.run_id import Run
-from jobs.stages import StageClock
-from jobs.storage import Storage
+from jobs.night import Night
+from jobs.night_ratings import NightInput, NightRatings
+from jobs.schemas import EVALUATION
 from jobs.train import collect_ratings, train_model
 from recsys_core.factor_model import TrainedModel
 
@@ -35,50 +23,27 @@ class NightModel:
     """What models were measured to be; None where none was."""
 
 
-def load_reused(storage: Storage, choices: Choices) -> ReusedModel | None:
-    """The model to take over; None where the night trains its own.
+def make_model(night: Night, source: NightInput, ratings: NightRatings) -> NightModel:
+    """The model of the night, its measurements written down where there are any.
 
-    Raises:
-        ConfigError, InputError: as ``load_current_model`` and ``require_scored_users``.
+    One that is used again comes with the facts of its training in another run.
     """
-    if not choices.reuse_model:
-        return None
-    reused = load_current_model(storage)
-    if choices.changed_only:
-        require_scored_users(storage, reused.record.run)
-    return reused
-
-
-def take_items(reused: ReusedModel, config: Config, item_id_type: IdType) -> GivenItems:
-    """The items of a model that is used again, which is said.
-
-    Raises:
-        InputError: item ids of the input are of another type.
-    """
-    require_item_ids(reused, item_id_type)
-    announce_reuse(reused, config.train)
-    return GivenItems(reused.saved.catalog.index, reused.origin)
-
-
-def make_model(
-    config: Config, clock: StageClock, indexed: IndexedRatings, run: Run, source: RatingsInput
-) -> NightModel:
-    """Bring the ratings to the driver, choose among models where that is wanted, and train."""
-    train, report = config.train, None
-    with clock.stage("collect"):
-        ratings = collect_ratings(
+    if source.reused is not None:
+        return NightModel(source.reused.trained, source.reused.describe_training())
+    config, indexed, train = night.config, ratings.indexed, night.config.train
+    with night.clock.stage("collect"):
+        collected = collect_ratings(
             indexed.frame, len(indexed.index), max_users=train.max_users, seed=train.seed
         )
+    report = None
     if config.evaluates:
-        with clock.stage("evaluate"):
-            report = evaluate_candidates(ratings, train.models, train_model, config=config)
+        with night.clock.stage("evaluate"):
+            report = evaluate_candidates(collected, train.models, train_model, config=config)
             train = choose_model(train, report)
-    with clock.stage("train"):
-        trained = train_model(ratings.matrix, train)
-    training = describe_training(config, train, trained, run, source, ratings.matrix)
+            night.staged.write_local_table(night.spark, EVALUATION, report.to_table())
+    with night.clock.stage("train"):
+        trained = train_model(collected.matrix, train)
+    training = describe_training(
+        config, train, trained, night.staged.run, source.ratings, collected.matrix
+    )
     return NightModel(trained, training, report)
-
-
-def reuse_model(reused: ReusedModel) -> NightModel:
-    """The model of another run, with the facts of its training there."""
-    return NightModel(reused.trained, reused.describe_training())

@@ -40,14 +40,22 @@ class StagedRun:
     def __init__(self, storage: Storage, run: Run) -> None:
         self._storage = storage
         self.run = run
+        self.promised: dict[Table, int] = {}
+        """How many rows each table must hold, where that is known as it is written."""
         self._path = f"{STAGING}/{run.run_id}"
 
     def table_uri(self, table: Table) -> str:
         """Where Spark finds a staged table."""
         return self._storage.uri(f"{self._path}/{table.name}")
 
-    def write_table(self, table: Table, frame: DataFrame) -> None:
-        """Write ``frame`` with exactly the columns of ``table``."""
+    def write_table(self, table: Table, frame: DataFrame, n_rows: int | None = None) -> None:
+        """Write ``frame`` with exactly the columns of ``table``.
+
+        Args:
+            n_rows: how many rows there must be, for ``promised``.
+        """
+        if n_rows is not None:
+            self.promised[table] = n_rows
         _write_parquet(table.conform(frame, self.run.footer), self.table_uri(table))
 
     def write_local_table(
@@ -72,7 +80,8 @@ class StagedRun:
             f"{column.name} {column.type or (user_type if column.name == USER_ID else item_type)}"
             for column in table.columns
         )
-        self.write_table(table, spark.createDataFrame(rows, schema=schema).coalesce(1))
+        frame = spark.createDataFrame(rows, schema=schema).coalesce(1)
+        self.write_table(table, frame, len(rows))
 
     def write_quarantine(self, rows: DataFrame) -> str:
         """Keep refused rows at once, to be looked at even when the run fails; the place."""

@@ -12,7 +12,9 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs.config import Config, TrainConfig
+from jobs.choices import Choices
+from jobs.clean import GivenItems
+from jobs.config import Config, IdType, TrainConfig
 from jobs.errors import ConfigError, InputError
 from jobs.model_store import open_model
 from jobs.run_id import Run
@@ -62,6 +64,31 @@ class ReusedModel:
     def describe_training(self) -> dict[str, Any]:
         """The facts of the training as they were, and where they come from."""
         return {**self.saved.facts, "reused_from": self.trained_in}
+
+
+def load_reused(storage: Storage, choices: Choices) -> ReusedModel | None:
+    """The model to take over; None where the night trains its own.
+
+    Raises:
+        ConfigError, InputError: as ``load_current_model`` and ``require_scored_users``.
+    """
+    if not choices.reuse_model:
+        return None
+    reused = load_current_model(storage)
+    if choices.changed_only:
+        require_scored_users(storage, reused.record.run)
+    return reused
+
+
+def take_items(reused: ReusedModel, config: Config, item_id_type: IdType) -> GivenItems:
+    """The items of a model that is used again, which is said.
+
+    Raises:
+        InputError: item ids of the input are of another type.
+    """
+    require_item_ids(reused, item_id_type)
+    announce_reuse(reused, config.train)
+    return GivenItems(reused.saved.catalog.index, reused.origin)
 
 
 def load_current_model(storage: Storage) -> ReusedModel:
