@@ -28,7 +28,7 @@ from jobs.preflight import check_cluster
 from jobs.publish import CURRENT, StagedRun
 from jobs.read import read_ratings
 from jobs.release import Candidate, PublishedRun, release_run
-from jobs.report_data import RunItems
+from jobs.report_parts import RunItems
 from jobs.reuse import load_reused
 from jobs.rules import describe_rules
 from jobs.run_id import Run

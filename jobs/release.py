@@ -20,7 +20,8 @@ from jobs.metastore import move_table
 from jobs.publish import StagedRun, switch_current
 from jobs.report import REPORT, make_report
 from jobs.report_counts import count_lists
-from jobs.report_data import ReportData, RunItems, assemble_report, list_earlier, score_range
+from jobs.report_data import assemble_report, list_earlier, score_range
+from jobs.report_parts import ReportData, RunItems
 from jobs.run_id import Run
 from jobs.runs import RunRecord, list_runs, read_current, remove_old_runs
 from jobs.schemas import EXCLUDED, RECENT_RATINGS, RECOMMENDATIONS

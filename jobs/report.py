@@ -15,11 +15,8 @@ from typing import Any
 
 from jobs.printing import printable
 from jobs.recent import MAX_RECENT_RATINGS
-from jobs.report_data import (
-    DRAWN_METRICS,
-    MAX_SAMPLED_RANKS,
-    ReportData,
-)
+from jobs.report_data import DRAWN_METRICS
+from jobs.report_parts import MAX_SAMPLED_RANKS, ReportData
 
 logger = logging.getLogger(__name__)
 

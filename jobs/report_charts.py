@@ -8,7 +8,8 @@ from typing import Any
 
 import altair as alt
 
-from jobs.report_data import DRAWN_METRICS, ItemMap, LengthBin, ReportData, RunPoint, ScoreBin
+from jobs.report_data import DRAWN_METRICS
+from jobs.report_parts import ItemMap, LengthBin, ReportData, RunPoint, ScoreBin
 
 _INK = "currentColor"
 _BLUE, _ORANGE, _GREY = "#3b82f6", "#f59e0b", "#94a3b8"

@@ -8,12 +8,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.recent import MAX_SAMPLED_USERS, order_users
-from jobs.report_data import (
-    MAX_SAMPLED_RANKS,
-    SCORE_BINS,
-    ListCounts,
-    UserCounts,
-)
+from jobs.report_parts import MAX_SAMPLED_RANKS, SCORE_BINS, ListCounts, UserCounts
 from jobs.schemas import (
     ITEM_ID,
     PLACE,

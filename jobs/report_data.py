@@ -1,247 +1,44 @@
-"""What the nightly report shows, as plain data of a bounded size.
+"""Put together what the nightly report shows (``jobs/report_parts``).
 
 The tables of a run are counted where they lie, by ``jobs/report_counts`` with Spark or by
 ``jobs/report_files`` without it. Both give the same ``ListCounts``, and all else is computed here.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from jobs.cluster import list_top_titles
+from jobs.report_items import describe_clusters, draw_map, measure_coverage, rank_items
+from jobs.report_parts import (
+    SCORE_BINS,
+    Changes,
+    ExcludedReason,
+    LengthBin,
+    ListCounts,
+    RankedItem,
+    ReportData,
+    RunItems,
+    RunPoint,
+    SampledUser,
+    ScoreBin,
+    shorten,
+    thin,
+)
 from jobs.run_id import Run
 from jobs.runs import RunRecord
-from recsys_core.arrays import Float32Array, Float64Array, Int64Array
 
-SCORE_BINS = 40
-MAX_SAMPLED_RANKS = 10
-MAX_MAP_ITEMS = 2_000
-MAX_CLUSTERS = 30
 DRAWN_METRICS = ("ndcg", "recall", "precision", "map", "mrr", "hit_rate", "coverage")
 """Those from 0 to 1, where more is better."""
 _MAX_RUNS = 60
 _MAX_LOSSES = 500
 _MAX_LENGTHS = 50
 _MAX_REASONS = 50
-_MAX_CURVE_POINTS = 100
-_MAX_TEXT = 80
-"""Characters of a title or id that are shown: nothing in an input may swell the page."""
-_MAX_GENRES_TEXT = 40
 _MAX_SAMPLE_TEXT = 300_000
 """Characters of the sampled users' ids and of the titles of all they have in their lists and have
 rated; users beyond them are left out."""
-_TOP_ITEMS = 15
 _MOVERS = 10
-_LEADING_GENRES = 3
-_LEADING_SHARE = 0.05
-"""A leading genre is on at least this share of a cluster's items: one rare title is no genre."""
-
-
-@dataclass(frozen=True)
-class UserCounts:
-    """Users with a list, in this run and in the one before it."""
-
-    now: int
-    before: int
-    both: int
-
-
-@dataclass(frozen=True)
-class ListCounts:
-    """A run's tables, counted: small however many users there are. Ids are texts."""
-
-    items: pd.DataFrame
-    """item_id, lists, lists_before: items in any list of this run or of the one before it."""
-    places: pd.DataFrame
-    """source, rank, score_bin, rows; the bin is -1 where the score is not the model's."""
-    excluded: pd.DataFrame
-    """kind, reason, entries, ratings."""
-    sample: pd.DataFrame
-    """user_id, rank, item_id, source: the tops of some users' lists."""
-    recent: pd.DataFrame | None
-    """user_id, place, item_id, title, rating, timed: what these users rated last, and whether it is
-    known when; None for a run that did not keep it."""
-    users: UserCounts | None
-    """None where there is no run to compare with."""
-
-
-@dataclass(frozen=True)
-class RunItems:
-    """The items of a run, in order of item_index."""
-
-    table: pd.DataFrame
-    """The columns of ``ITEM_CLUSTERS``."""
-    embeddings: Float32Array
-    """[n_items, n_factors]."""
-
-
-@dataclass(frozen=True)
-class RunPoint:
-    """The figures of one of the kept runs that are drawn over time."""
-
-    run_id: str
-    started: str
-    figures: dict[str, float]
-    """Figures that the run has; those of the evaluation by metric, as ``ndcg@10``."""
-    baseline: dict[str, float]
-    """The metrics of popularity, by the same names."""
-
-
-@dataclass(frozen=True)
-class ScoreBin:
-    """How many places of the lists have a score in a range."""
-
-    low: float
-    high: float
-    first: int
-    """Of rank 1."""
-    other: int
-
-
-@dataclass(frozen=True)
-class LengthBin:
-    """How many users have a list of a length in a range."""
-
-    shortest: int
-    longest: int
-    users: int
-
-
-@dataclass(frozen=True)
-class RankedItem:
-    """An item by the number of lists that hold it."""
-
-    name: str
-    lists: int
-    lists_before: int
-    share: float
-    """Of the lists."""
-
-    @property
-    def change(self) -> int:
-        return self.lists - self.lists_before
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """How the places of the lists fall on the catalogue."""
-
-    items: int
-    recommended: int
-    gini: float
-    """0: every item is in equally many lists; 1: one item has all places."""
-    first_ten: float
-    """Share of the places that the ten most recommended items have."""
-    first_tenth: float
-    """Share of the places that the most recommended tenth of the items has."""
-    curve: list[tuple[float, float]]
-    """Share of the catalogue, the most recommended first, and the share of places it has."""
-    top: list[RankedItem]
-
-
-@dataclass(frozen=True)
-class MapItem:
-    """An item of the map."""
-
-    name: str
-    genres: str
-    cluster: int
-    ratings: int
-    lists: int
-    x: float
-    y: float
-
-
-@dataclass(frozen=True)
-class ItemMap:
-    """The item factors' two directions of most variance."""
-
-    items: list[MapItem]
-    """The most rated ones."""
-    explained: float
-    """Share of the variance that the two directions hold."""
-
-
-@dataclass(frozen=True)
-class GenreShare:
-    """How common a genre is in a cluster, and in the catalogue."""
-
-    name: str
-    share: float
-    catalogue_share: float
-
-
-@dataclass(frozen=True)
-class ClusterCard:
-    """One cluster."""
-
-    cluster: int
-    name: str
-    items: int
-    ratings: int
-    genres: list[GenreShare]
-    titles: list[str]
-
-
-@dataclass(frozen=True)
-class ExcludedReason:
-    """What one reason left out."""
-
-    kind: str
-    reason: str
-    entries: int | None
-    """Users or items; None for rows."""
-    ratings: int
-
-
-@dataclass(frozen=True)
-class Changes:
-    """This run beside the one it was compared with."""
-
-    run_id: str
-    users: UserCounts
-    overlap: float | None
-    """Mean share of a user's list that was in the list before; None without a user in both."""
-    risen: list[RankedItem]
-    fallen: list[RankedItem]
-
-
-@dataclass(frozen=True)
-class SampledUser:
-    """The top of one user's list; items are places in ``ReportData.sampled_items``."""
-
-    user: str
-    source: str
-    items: list[int]
-    rated: list[tuple[int, float]]
-    """Item and rating, in order of ``ReportData.rated_by``."""
-
-
-@dataclass(frozen=True)
-class ReportData:
-    """All that the report shows."""
-
-    manifest: Mapping[str, Any]
-    history: list[RunPoint]
-    """The oldest first, this run last."""
-    losses: list[tuple[int, float]]
-    scores: list[ScoreBin]
-    lengths: list[LengthBin]
-    sources: dict[str, int]
-    """Users by what made their list."""
-    coverage: Coverage
-    map: ItemMap
-    clusters: list[ClusterCard]
-    n_clusters: int
-    excluded: list[ExcludedReason]
-    changes: Changes | None
-    sampled_users: list[SampledUser]
-    sampled_items: list[str]
-    rated_by: Literal["time", "rating"] | None
-    """What puts the users' ratings in order; None where the run did not keep them."""
 
 
 def assemble_report(
@@ -262,13 +59,13 @@ def assemble_report(
     return ReportData(
         manifest=manifest,
         history=_list_history(manifest, earlier),
-        losses=_thin(list(enumerate(manifest["training"]["losses"])), _MAX_LOSSES),
+        losses=thin(list(enumerate(manifest["training"]["losses"])), _MAX_LOSSES),
         scores=_count_scores(counts.places, score_range(manifest)),
         lengths=_count_lengths(counts.places, audit["users_without_list"]),
         sources=dict(audit["source_users"]),
-        coverage=_measure_coverage(table, audit["users"]),
-        map=_draw_map(table, items.embeddings),
-        clusters=_describe_clusters(table),
+        coverage=measure_coverage(table, audit["users"]),
+        map=draw_map(table, items.embeddings),
+        clusters=describe_clusters(table),
         n_clusters=int(table["cluster"].nunique()),
         excluded=_list_excluded(counts.excluded),
         changes=_find_changes(manifest, table, counts),
@@ -293,18 +90,6 @@ def score_range(manifest: Mapping[str, Any]) -> tuple[float, float] | None:
     return None if low is None or high is None else (low, high)
 
 
-def _shorten(text: str, limit: int = _MAX_TEXT) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
-
-
-def _thin(values: list[Any], limit: int) -> list[Any]:
-    """At most ``limit`` of the values, evenly spread, the first and the last among them."""
-    if len(values) <= limit:
-        return values
-    places = np.linspace(0, len(values) - 1, limit).round().astype(int)
-    return [values[place] for place in places.tolist()]
-
-
 def _add_lists(table: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
     """The items of the run with the number of lists that hold each, and a name."""
     counts = items.set_index("item_id")
@@ -313,7 +98,7 @@ def _add_lists(table: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
     found = counts.reindex(ids, fill_value=0)
     return table.assign(
         item_id=ids.to_numpy(),
-        name=[_shorten(name) for name in names.tolist()],
+        name=[shorten(name) for name in names.tolist()],
         lists=found["lists"].to_numpy(),
         lists_before=found["lists_before"].to_numpy(),
     )
@@ -407,45 +192,6 @@ def _count_lengths(places: pd.DataFrame, without_list: int) -> list[LengthBin]:
     ]
 
 
-def _measure_coverage(table: pd.DataFrame, n_lists: int) -> Coverage:
-    lists = np.sort(table["lists"].to_numpy(np.int64))[::-1]
-    shares = np.arange(1, len(lists) + 1) / len(lists)
-    places = np.cumsum(lists) / max(1, lists.sum())
-    corners = _thin(list(range(len(lists))), _MAX_CURVE_POINTS)
-    curve = [(0.0, 0.0), *((float(shares[at]), float(places[at])) for at in corners)]
-    top = table.sort_values(["lists", "item_id"], ascending=[False, True]).head(_TOP_ITEMS)
-    return Coverage(
-        items=len(table),
-        recommended=int((lists > 0).sum()),
-        gini=_measure_gini(lists),
-        first_ten=float(places[:10][-1]),
-        first_tenth=float(places[: -(-len(lists) // 10)][-1]),
-        curve=curve,
-        top=_rank_items(top, n_lists),
-    )
-
-
-def _measure_gini(descending: Int64Array) -> float:
-    """The Gini coefficient of counts; 0 where all are 0."""
-    n, total = len(descending), int(descending.sum())
-    if total == 0:
-        return 0.0
-    weights = n - 1 - 2 * np.arange(n)
-    return float((weights * descending).sum() / (n * total))
-
-
-def _rank_items(rows: pd.DataFrame, n_lists: int) -> list[RankedItem]:
-    return [
-        RankedItem(name, int(lists), int(before), lists / max(1, n_lists))
-        for name, lists, before in zip(
-            rows["name"].tolist(),
-            rows["lists"].tolist(),
-            rows["lists_before"].tolist(),
-            strict=True,
-        )
-    ]
-
-
 def _list_sample(counts: ListCounts, table: pd.DataFrame) -> tuple[list[str], list[SampledUser]]:
     """Names of the sampled users' items, and the users with items as places in them."""
     names = dict(zip(table["item_id"].tolist(), table["name"].tolist(), strict=True))
@@ -455,10 +201,10 @@ def _list_sample(counts: ListCounts, table: pd.DataFrame) -> tuple[list[str], li
     room = _MAX_SAMPLE_TEXT
     for (user, source), rows in counts.sample.sort_values("rank").groupby(["user_id", "source"]):
         item_ids = rows["item_id"].tolist()
-        shown = _shorten(str(user))
+        shown = shorten(str(user))
         rated = ratings.get(str(user), [])
         all_ids = [*item_ids, *(item_id for item_id, _ in rated)]
-        new = {item_id: names.get(item_id, _shorten(item_id)) for item_id in all_ids}
+        new = {item_id: names.get(item_id, shorten(item_id)) for item_id in all_ids}
         room -= len(shown) + sum(len(new[item_id]) for item_id in new.keys() - places.keys())
         if room < 0:
             break
@@ -468,7 +214,7 @@ def _list_sample(counts: ListCounts, table: pd.DataFrame) -> tuple[list[str], li
         valued = [(places[item_id], rating) for item_id, rating in rated]
         users.append(SampledUser(shown, str(source), listed, valued))
     users.sort(key=lambda sampled: (len(sampled.user), sampled.user))  # 2 comes before 10
-    return [names.get(item_id, _shorten(item_id)) for item_id in places], users
+    return [names.get(item_id, shorten(item_id)) for item_id in places], users
 
 
 def _list_ratings(
@@ -483,7 +229,7 @@ def _list_ratings(
         *(recent.sort_values("place")[name].tolist() for name in columns), strict=True
     ):
         if isinstance(title, str):
-            names.setdefault(item_id, _shorten(title))
+            names.setdefault(item_id, shorten(title))
         # Six digits: a page has no use for more, and the input could have any number of them.
         rated.setdefault(user, []).append((item_id, float(f"{rating:.6g}")))
     return rated
@@ -495,98 +241,6 @@ def _name_order(recent: pd.DataFrame | None) -> Literal["time", "rating"] | None
     return "time" if recent["timed"].any() else "rating"
 
 
-# --- Items --------------------------------------------------------------------------------------
-
-
-def _draw_map(table: pd.DataFrame, embeddings: Float32Array) -> ItemMap:
-    places, explained = project_items(embeddings)
-    shown = table.assign(x=places[:, 0], y=places[:, 1]).sort_values(
-        ["rating_count", "item_id"], ascending=[False, True]
-    )
-    rows = shown.head(MAX_MAP_ITEMS)
-    genres = rows["genres"].fillna("").str.replace("|", ", ", regex=False).tolist()
-    items = [
-        MapItem(
-            name, _shorten(text, _MAX_GENRES_TEXT), int(cluster), int(ratings), int(lists), x, y
-        )
-        for name, text, cluster, ratings, lists, x, y in zip(
-            rows["name"].tolist(),
-            genres,
-            *(rows[column].tolist() for column in ("cluster", "rating_count", "lists")),
-            *(rows[column].round(4).tolist() for column in ("x", "y")),
-            strict=True,
-        )
-    ]
-    return ItemMap(items, explained)
-
-
-def project_items(embeddings: Float32Array) -> tuple[Float64Array, float]:
-    """Coordinates [n_items, 2] on the two directions of most variance, and its share in them.
-
-    Lengths are made 1 first, as neighbours are by angle: else a few much rated items take all the
-    room, and the others lie on one point.
-    """
-    rows = embeddings.astype(np.float64)
-    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    rows -= rows.mean(axis=0)
-    values, vectors = np.linalg.eigh(rows.T @ rows)
-    directions = vectors[:, ::-1][:, :2]
-    # A direction's sign is arbitrary: fixed, so that two reports of one run are the same.
-    strongest = np.abs(directions).argmax(axis=0)
-    directions = directions * np.sign(directions[strongest, np.arange(directions.shape[1])])
-    places = np.zeros((len(rows), 2))
-    places[:, : directions.shape[1]] = rows @ directions
-    total = float(values.sum())
-    return places, float(values[::-1][:2].sum() / total) if total > 0 else 1.0
-
-
-def _describe_clusters(table: pd.DataFrame) -> list[ClusterCard]:
-    """The largest clusters."""
-    titles = list_top_titles(table)
-    genres = table["genres"].dropna().str.split("|").explode().to_frame()
-    genres = genres[genres["genres"] != ""].join(table["cluster"])
-    n_known = max(1, genres.index.nunique())
-    overall = genres["genres"].value_counts() / n_known
-    sizes = table.groupby("cluster").agg(items=("item_id", "size"), ratings=("rating_count", "sum"))
-    largest = sizes.sort_values("items", ascending=False, kind="stable").head(MAX_CLUSTERS)
-    names = _name_clusters(table)
-    cards = []
-    for cluster, n_items, n_ratings in largest.itertuples():
-        own = genres[genres["cluster"] == cluster]
-        shares = own["genres"].value_counts() / max(1, own.index.nunique())
-        cards.append(
-            ClusterCard(
-                int(cluster),
-                _shorten(names.get(cluster, f"Cluster {cluster}")),
-                int(n_items),
-                int(n_ratings),
-                _lead_genres(shares, overall),
-                [_shorten(title) for title in titles[cluster]],
-            )
-        )
-    return cards
-
-
-def _name_clusters(table: pd.DataFrame) -> dict[int, str]:
-    """Empty for runs that did not name them."""
-    if "cluster_name" not in table:
-        return {}
-    named = table.drop_duplicates("cluster")
-    return dict(zip(named["cluster"].tolist(), named["cluster_name"].tolist(), strict=True))
-
-
-def _lead_genres(shares: pd.Series, overall: pd.Series) -> list[GenreShare]:
-    """The most over-represented genres of a cluster."""
-    catalogue = dict(zip(overall.index.tolist(), overall.tolist(), strict=True))
-    found = [
-        GenreShare(_shorten(name), share, catalogue[name])
-        for name, share in zip(shares.index.tolist(), shares.tolist(), strict=True)
-        if share >= max(_LEADING_SHARE, catalogue[name])
-    ]
-    found.sort(key=lambda genre: (-genre.share / genre.catalogue_share, genre.name))
-    return found[:_LEADING_GENRES]
-
-
 # --- Left out, and changed ----------------------------------------------------------------------
 
 
@@ -594,7 +248,7 @@ def _list_excluded(excluded: pd.DataFrame) -> list[ExcludedReason]:
     ordered = excluded.sort_values(["kind", "ratings", "reason"], ascending=[True, False, True])
     return [
         ExcludedReason(
-            kind, _shorten(reason), None if kind == "rows" else int(entries), int(ratings)
+            kind, shorten(reason), None if kind == "rows" else int(entries), int(ratings)
         )
         for kind, reason, entries, ratings in ordered.head(_MAX_REASONS).itertuples(index=False)
     ]
@@ -612,7 +266,7 @@ def _find_changes(
     def pick(rows: pd.DataFrame, *, ascending: bool) -> list[RankedItem]:
         ordered = rows.sort_values(["change", "item_id"], ascending=[ascending, True])
         assert counts.users is not None
-        return _rank_items(ordered.head(_MOVERS), counts.users.now)
+        return rank_items(ordered.head(_MOVERS), counts.users.now)
 
     return Changes(
         str(manifest["gate"]["compared_with"]),
@@ -628,7 +282,7 @@ def _list_all_items(table: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
     names = table.set_index("item_id")["name"]
     known = names.reindex(items["item_id"]).to_numpy()
     named = [
-        name if isinstance(name, str) else _shorten(item_id)
+        name if isinstance(name, str) else shorten(item_id)
         for name, item_id in zip(known, items["item_id"].tolist(), strict=True)
     ]
     return items.assign(name=named)

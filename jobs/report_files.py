@@ -18,16 +18,14 @@ from jobs.errors import ConfigError, InputError
 from jobs.model_store import load_model
 from jobs.publish import MANIFEST
 from jobs.recent import MAX_SAMPLED_USERS
-from jobs.report_data import (
+from jobs.report_data import assemble_report, list_earlier, score_range
+from jobs.report_parts import (
     MAX_SAMPLED_RANKS,
     SCORE_BINS,
     ListCounts,
     ReportData,
     RunItems,
     UserCounts,
-    assemble_report,
-    list_earlier,
-    score_range,
 )
 from jobs.run_id import RUN_ID, Run
 from jobs.runs import find_current, list_runs

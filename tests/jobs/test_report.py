@@ -27,16 +27,10 @@ from jobs.cli import main
 from jobs.nightly import run_nightly
 from jobs.report import REPORT, make_report, render_report
 from jobs.report_counts import count_lists, sample_users
-from jobs.report_data import (
-    ListCounts,
-    ReportData,
-    RunItems,
-    UserCounts,
-    assemble_report,
-    project_items,
-    score_range,
-)
+from jobs.report_data import assemble_report, score_range
 from jobs.report_files import count_files, find_run, read_report
+from jobs.report_items import project_items
+from jobs.report_parts import ListCounts, ReportData, RunItems, UserCounts
 from jobs.run_id import Run
 from jobs.runs import RunRecord
 from jobs.storage import LocalStorage
