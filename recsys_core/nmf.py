@@ -70,7 +70,8 @@ class NmfModel(FactorModel):
         See ``FactorModel.fold_in``.
         """
         sums = project(mark_seen(ratings) if self.binary else ratings, self._rows)
-        targets = sums[:, : self.factors.shape[1]] - self._penalty * self.l1_ratio
+        sums -= self._penalty * self.l1_ratio
+        targets = sums[:, : self.factors.shape[1]]
         return solve_nnls(self._gram, targets).astype(np.float32)
 
     def to_arrays(self) -> dict[str, np.ndarray[Any, Any]]:

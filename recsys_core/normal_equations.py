@@ -7,10 +7,10 @@ items' rows of a matrix, t [n] their targets, and G is the same for all users:
     (A D^-1 A' + I) w = t,  p = D^-1 A'w       where they are few, with G + ridge I = D a diagonal
 
 A system that is not badly conditioned is summed and factorized in float32, at half the cost, and
-its solution refined: a correction, solved for in float32 too, comes from a residual in float64
-(Wilkinson, *Rounding Errors in Algebraic Processes*, 1963, chapter 3). Each correction takes away
-about the same share of the error, so that its size tells what it leaves. Where float32 does not
-do, the user is solved in float64 from the start.
+its solution refined: a correction, solved for in float32 too, comes from the residual in float64
+(Wilkinson, *Rounding Errors in Algebraic Processes*, 1963, chapter 3). It takes away all but a
+share of the error that is about as small as the error was, so that its own size tells what it
+leaves. Where that is too much, the user is solved again in float64.
 """
 
 from typing import NamedTuple
@@ -36,13 +36,11 @@ _ROWS = 64
 """Ratings gathered at once: what bounds memory, and at 64 columns fits the first cache."""
 _DETOUR = 24
 """How many columns more than ratings it takes for the smaller system to be worth its detour."""
-_CONDITION = 1e5
+_CONDITION = 1e6
 """Trace over least eigenvalue, a bound on the condition: most that float32 is tried on."""
 _LEAST, _MOST = 1e-30, 1e30
 """Least eigenvalue and largest trace that float32 is tried on: far from where it ends."""
-_CORRECTIONS = 3
-"""Most that are made."""
-_SETTLED = 2e-5
+_SETTLED = 1e-5
 """A correction this small, relative to the solution, leaves an error of about its square."""
 
 
@@ -217,16 +215,11 @@ def _solve_many(
     solve(system, size, target, halfway)
     _clear(solution)
     _add(target, size, solution)
-    done, minimum = False, 0.0
-    for _ in range(_CORRECTIONS):
-        minimum = _measure_many(matrix, items, targets, gram, ridge, solution, residual, errors)
-        _copy(residual, size, target)
-        solve(system, size, target, halfway)
-        minimum -= _multiply(target, residual, size)  # what the correction takes off
-        done = _add(target, size, solution)
-        if done:
-            break
-    return done, minimum
+    before = _measure_many(matrix, items, targets, gram, ridge, solution, residual, errors)
+    _copy(residual, size, target)
+    solve(system, size, target, halfway)
+    minimum = before - _multiply(target, residual, size)
+    return _add(target, size, solution), minimum
 
 
 @compiled
@@ -285,15 +278,11 @@ def _solve_few(
     solve(system, n, target, halfway)
     _clear(weights)
     _add(target, n, weights)
-    done = False
-    for _ in range(_CORRECTIONS):
-        _combine(matrix, items, scales, weights, solution)
-        _measure_few(matrix, items, targets, weights, solution, residual)
-        _copy(residual, n, target)
-        solve(system, n, target, halfway)
-        done = _add(target, n, weights)
-        if done:
-            break
+    _combine(matrix, items, scales, weights, solution)
+    _measure_few(matrix, items, targets, weights, solution, residual)
+    _copy(residual, n, target)
+    solve(system, n, target, halfway)
+    done = _add(target, n, weights)
     _combine(matrix, items, scales, weights, solution)
     return done, _multiply(targets, weights, n)
 
