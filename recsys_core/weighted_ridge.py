@@ -103,4 +103,5 @@ class WeightedRidge:
 
 def _pad_both(matrix: Float64Array) -> Float64Array:
     """A square matrix with rows of zeros after its own too."""
-    return pad_columns(pad_columns(matrix).T).T.copy()
+    missing = pad_columns(matrix[:1]).shape[1] - len(matrix)
+    return pad_columns(np.pad(matrix, ((0, missing), (0, 0))))
