@@ -31,6 +31,7 @@ from recsys_core.errors import TrainingError
 from recsys_core.factor_model import Device, FactorModel, OnEpoch, TrainedModel
 from recsys_core.item_space import find_item_space
 from recsys_core.projection import project
+from recsys_core.tiles import pad_columns
 
 Scaling = Literal["diagonal", "length"]
 
@@ -53,6 +54,11 @@ class EaseModel(FactorModel):
     def _output(self) -> Float32Array:
         return np.ascontiguousarray(self.vectors * self.scale[:, None], dtype=np.float32)
 
+    @cached_property
+    def _rows(self) -> Float32Array:
+        """The input factors as ``project`` does not have to copy them."""
+        return pad_columns(self.vectors)
+
     @property
     def item_factors(self) -> Float32Array:
         return self._output
@@ -63,7 +69,8 @@ class EaseModel(FactorModel):
 
     def fold_in(self, ratings: Csr) -> Float32Array:
         """x times the input factors, x being 1 where a rating is stored; see ``FactorModel``."""
-        return project(mark_seen(ratings), self.vectors).astype(np.float32)
+        sums = project(mark_seen(ratings), self._rows)
+        return sums[:, : self.vectors.shape[1]].astype(np.float32, order="C")
 
     def to_arrays(self) -> dict[str, np.ndarray[Any, Any]]:
         return {"item_factors": self.vectors, "scale": self.scale}

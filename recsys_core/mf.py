@@ -19,6 +19,7 @@ from recsys_core.mf_compiled import CompiledTraining
 from recsys_core.mf_table import MfData, MfTraining, draw_table
 from recsys_core.mf_torch import TorchTraining
 from recsys_core.ridge import solve_ridge
+from recsys_core.tiles import pad_columns
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,11 @@ class MfModel(FactorModel):
 
     @cached_property
     def _design(self) -> Float32Array:
-        """Float32 [n_items, n_factors (+ 1)]: what the user's unknowns are multiplied with."""
+        """Float32 [n_items, n_factors (+ 1), padded]: what the unknowns are multiplied with."""
         columns = self.vectors
         if self.item_bias is not None:
             columns = np.column_stack([self.vectors, np.ones(len(self.vectors))])
-        # The compiled function knows arrays that can be written.
-        return np.require(columns, np.float32, ["C", "W"])
+        return pad_columns(columns.astype(np.float32, copy=False))
 
     def fold_in(self, ratings: Csr) -> Float32Array:
         """(Q_o'Q_o + lambda n_o I) p = Q_o'(r - mu - b_o), the user's bias being p's last entry."""
@@ -69,9 +69,9 @@ class MfModel(FactorModel):
         residuals = values.astype(np.float64)
         if self.item_bias is not None:
             residuals -= self.global_mean + self.item_bias[items].astype(np.float64)
-        return self._to_columns(
-            solve_ridge(self._design, indptr, items, residuals, self.regularization)
-        )
+        n_unknowns = self.vectors.shape[1] + (self.item_bias is not None)
+        solved = solve_ridge(self._design, indptr, items, residuals, self.regularization)
+        return self._to_columns(solved[:, :n_unknowns])
 
     def _to_columns(self, solved: Float64Array) -> Float32Array:
         if self.item_bias is None:

@@ -25,6 +25,7 @@ from recsys_core.errors import DeviceError, TrainingError
 from recsys_core.factor_model import Device, FactorModel, OnEpoch, TrainedModel, require_finite
 from recsys_core.nnls import solve_nnls
 from recsys_core.projection import project
+from recsys_core.tiles import pad_columns
 
 NmfInit = Literal["auto", "random", "nndsvd", "nndsvda", "nndsvdar"]
 
@@ -53,6 +54,11 @@ class NmfModel(FactorModel):
         ridge = self._penalty * (1.0 - self.l1_ratio)
         return components.T @ components + ridge * np.eye(components.shape[1])
 
+    @cached_property
+    def _rows(self) -> Float32Array:
+        """The factors as ``project`` does not have to copy them."""
+        return pad_columns(self.factors)
+
     @property
     def _penalty(self) -> float:
         """Weight of a user's penalty: scikit-learn scales it as the squared error grows."""
@@ -63,8 +69,9 @@ class NmfModel(FactorModel):
 
         See ``FactorModel.fold_in``.
         """
-        targets = project(mark_seen(ratings) if self.binary else ratings, self.factors)
-        targets -= self._penalty * self.l1_ratio
+        sums = project(mark_seen(ratings) if self.binary else ratings, self._rows)
+        sums -= self._penalty * self.l1_ratio
+        targets = sums[:, : self.factors.shape[1]]
         return solve_nnls(self._gram, targets).astype(np.float32)
 
     def to_arrays(self) -> dict[str, np.ndarray[Any, Any]]:

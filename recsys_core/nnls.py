@@ -11,8 +11,9 @@ so that a row's result does not depend on the rows beside it.
 import numpy as np
 
 from recsys_core.arrays import BoolArray, Float64Array, Int64Array
-from recsys_core.cholesky import factorize, solve
+from recsys_core.cholesky import factorize, padded, solve
 from recsys_core.compiled import compiled
+from recsys_core.tiles import GROUP, add_group, add_rows, pad_columns
 
 _SWEEPS = 12
 _RIDGE = 1e-10
@@ -37,15 +38,17 @@ def solve_nnls(gram: Float64Array, targets: Float64Array) -> Float64Array:
     # A factor that no item uses has a zero diagonal: any positive value keeps its weight at zero.
     ridge = _RIDGE * float(np.diagonal(gram).mean()) or 1.0
     weights = np.zeros_like(targets)
-    _solve_rows(gram + ridge * np.eye(gram.shape[0]), np.ascontiguousarray(targets), weights)
+    regular = pad_columns(gram + ridge * np.eye(gram.shape[0]))
+    _solve_rows(regular, np.ascontiguousarray(targets), weights)
     return weights
 
 
 @compiled
 def _solve_rows(gram: Float64Array, targets: Float64Array, weights: Float64Array) -> None:
     n_factors = gram.shape[0]
-    gradient, solution = np.empty(n_factors), np.empty(n_factors)
-    matrix, inverse_diagonal = np.empty((n_factors, n_factors)), 1.0 / np.diag(gram)
+    width = gram.shape[1]
+    gradient, solution, halfway = np.zeros(width), np.zeros(width), np.zeros(width)
+    matrix, inverse_diagonal = np.zeros((width, width + 8)), 1.0 / np.diag(gram)
     passive, support = np.empty(n_factors, np.bool_), np.empty(n_factors, np.int64)
     for row in range(len(targets)):
         target, weight = targets[row], weights[row]
@@ -56,9 +59,9 @@ def _solve_rows(gram: Float64Array, targets: Float64Array, weights: Float64Array
         # Each round lowers the objective or the support, so the method ends; the bound only keeps
         # a row whose arithmetic has run out of digits from cycling.
         for _ in range(3 * n_factors + 10):
-            _descend(gram, target, weight, passive, support, matrix, solution)
-            worst = _most_negative(gram, target, weight, passive, gradient)
-            if gradient[worst] >= -tolerance:
+            size = _descend(gram, target, weight, passive, support, matrix, solution, halfway)
+            worst, least = _most_negative(gram, target, passive, support, size, solution, gradient)
+            if least >= -tolerance:
                 break
             passive[worst] = True
 
@@ -83,15 +86,9 @@ def _sweep(
             if new != old:
                 settled &= new != 0.0 and old != 0.0
                 weight[factor] = new
-                _add_row(gradient, new - old, gram, factor)
+                add_rows(gradient, 0, len(gradient), gram, (factor,), (new - old,))
         if settled:
             break
-
-
-@compiled
-def _add_row(total: Float64Array, factor: float, gram: Float64Array, row: int) -> None:
-    for column in range(len(total)):
-        total[column] += factor * gram[row, column]
 
 
 @compiled
@@ -103,13 +100,14 @@ def _descend(
     support: Int64Array,
     matrix: Float64Array,
     solution: Float64Array,
-) -> None:
+    halfway: Float64Array,
+) -> int:
     """Minimise over the passive factors, dropping those that would turn negative; in place."""
     for factor in range(len(weight)):
         if not passive[factor]:
             weight[factor] = 0.0
     while True:
-        size = _solve_on_support(gram, target, passive, support, matrix, solution)
+        size = _solve_on_support(gram, target, passive, support, matrix, solution, halfway)
         blocked, step = _find_step(weight, support[:size], solution)
         largest = 0.0
         for place in range(size):
@@ -119,7 +117,7 @@ def _descend(
         if not blocked:
             for place in range(size):  # as solved, without the rounding of a step
                 weight[support[place]] = solution[place]
-            return
+            return size
         for place in range(size):
             factor = support[place]
             if solution[place] <= 0.0 and weight[factor] <= _VANISHING * largest:
@@ -149,6 +147,7 @@ def _solve_on_support(
     support: Int64Array,
     matrix: Float64Array,
     solution: Float64Array,
+    halfway: Float64Array,
 ) -> int:
     """Solve G_SS z = b_S; fills ``support`` and ``solution`` and returns their length."""
     size = 0
@@ -160,8 +159,14 @@ def _solve_on_support(
     for place in range(size):
         for other in range(place, size):
             matrix[place, other] = gram[support[place], support[other]]
+    for place in range(size):
+        for other in range(size, padded(matrix, size)):
+            matrix[place, other] = 0.0
+    for place in range(size, padded(matrix, size)):
+        solution[place] = 0.0
+        matrix[place, place] = 1.0
     factorize(matrix, size)
-    solve(matrix, size, solution)
+    solve(matrix, size, solution, halfway)
     return size
 
 
@@ -169,20 +174,19 @@ def _solve_on_support(
 def _most_negative(
     gram: Float64Array,
     target: Float64Array,
-    weight: Float64Array,
     passive: BoolArray,
+    support: Int64Array,
+    size: int,
+    solution: Float64Array,
     gradient: Float64Array,
-) -> int:
-    """Fill ``gradient`` (0 for passive factors); where it is least."""
+) -> tuple[int, float]:
+    """Where the gradient of a factor that is not passive is least, and how much that is."""
     for factor in range(len(target)):
         gradient[factor] = -target[factor]
+    for place in range(0, size, GROUP):
+        add_group(gram, support, place, size, solution, place, gradient)
+    worst, least = 0, 0.0
     for factor in range(len(target)):
-        if weight[factor] != 0.0:
-            _add_row(gradient, weight[factor], gram, factor)
-    worst = 0
-    for factor in range(len(target)):
-        if passive[factor]:
-            gradient[factor] = 0.0
-        if gradient[factor] < gradient[worst]:
-            worst = factor
-    return worst
+        slope = 0.0 if passive[factor] else gradient[factor]
+        worst, least = (factor, slope) if slope < least else (worst, least)
+    return worst, least

@@ -1,0 +1,639 @@
+"""Loops over whole vectors of matrix rows, which LLVM does not write as well from plain loops.
+
+It does not keep the sums of a matrix product in registers, and what does not fill its unrolled
+loops it takes number by number: at 64 columns most of a row. Arrays are contiguous, of float32 or
+float64, and hold whole vectors: one that is begun is read and written to its end.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from recsys_core.arrays import Float32Array, Float64Array
+
+_LINE = 64
+"""Bytes in a line of the cache."""
+_VECTOR_BITS = 512
+"""A vector of AVX-512, or two of AVX2."""
+Matrix = TypeVar("Matrix", Float32Array, Float64Array)
+
+GROUP = 8
+"""Rows taken together from places all over a matrix; no more than there are lanes."""
+_INDEX = ir.IntType(32)
+
+
+def pad_columns(matrix: Matrix, *, aligned: bool = True) -> Matrix:
+    """The matrix with columns of zeros after its own: rows of whole vectors, of float32 too.
+
+    Args:
+        aligned: rows begin where lines of the cache do, as a vector across two is two to load.
+            Without it a matrix of whole vectors need not be copied.
+    """
+    n_rows, n_columns = matrix.shape
+    width = n_columns + -n_columns % (_LINE // 4)
+    aligned = not aligned or matrix.ctypes.data % _LINE == 0
+    # The compiled functions know arrays that can be written.
+    if width == n_columns and aligned and matrix.flags.c_contiguous and matrix.flags.writeable:
+        return matrix
+    memory = np.zeros(n_rows * width * matrix.itemsize + _LINE, np.uint8)
+    first = -memory.ctypes.data % _LINE
+    numbers = memory[first : first + n_rows * width * matrix.itemsize].view(matrix.dtype)
+    padded: Matrix = numbers.reshape(n_rows, width)
+    padded[:, :n_columns] = matrix
+    return padded
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def count_lanes(_context: Any, array: Any) -> Any:
+    """How many numbers of the array's type are in a vector, known when compiled."""
+
+    def generate(context: Any, _builder: Any, _signature: Any, _arguments: Any) -> Any:
+        return context.get_constant(types.intp, _VECTOR_BITS // array.dtype.bitwidth)
+
+    return types.intp(array), generate
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def add_tile(
+    _context: Any,
+    total: Any,
+    row: Any,
+    column: Any,
+    rows: Any,
+    start: Any,
+    stop: Any,
+    factor: Any,
+    n_rows: Any,
+    n_vectors: Any,
+) -> Any:
+    """total[row + i, column + j] += factor * rows[start:stop, row + i] . rows[.., column + j]
+
+    for i < n_rows and j in n_vectors vectors; both numbers are literal.
+    """
+    index = types.intp
+    signature = types.void(total, index, index, rows, index, index, total.dtype, n_rows, n_vectors)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        total, row, column, rows, start, stop, factor, _, _ = arguments
+        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        total_at = vectors.point_into(signature.args[0], total)
+        rows_at = vectors.point_into(signature.args[3], rows)
+        starts = [j * vectors.lanes for j in range(n_vectors.literal_value)]
+        tile = [(i, j) for i in range(n_rows.literal_value) for j in starts]
+        sums = [cgutils.alloca_once_value(builder, vectors.zero) for _ in tile]
+        with vectors.loop(start, stop, 1) as at:
+            left = [
+                vectors.spread(builder.load(rows_at(at, row, i)))
+                for i in range(n_rows.literal_value)
+            ]
+            right = {j: vectors.load(rows_at(at, column, j)) for j in starts}
+            for (i, j), held in zip(tile, sums, strict=True):
+                builder.store(vectors.add_product(builder.load(held), left[i], right[j]), held)
+        scale = vectors.spread(factor)
+        for (i, j), held in zip(tile, sums, strict=True):
+            place = total_at(vectors.after(row, i), column, j)
+            before = vectors.load(place)
+            vectors.store(vectors.add_product(before, scale, builder.load(held)), place)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def read_diagonal(_context: Any, matrix: Any, first: Any, n_rows: Any) -> Any:
+    """The tuple of matrix[first + i, first + i] for i < n_rows, a literal."""
+    signature = types.UniTuple(matrix.dtype, n_rows.literal_value)(matrix, types.intp, n_rows)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        matrix, first, _ = arguments
+        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        matrix_at = vectors.point_into(signature.args[0], matrix)
+        numbers = [
+            builder.load(matrix_at(vectors.after(first, i), first, i))
+            for i in range(n_rows.literal_value)
+        ]
+        return context.make_tuple(builder, signature.return_type, numbers)
+
+    return signature, generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def finish_rows(
+    _context: Any, matrix: Any, first: Any, stop: Any, pivots: Any, dependent: Any
+) -> Any:
+    """Make len(pivots) rows those of U up to column ``stop``, as ``cholesky`` stores it.
+
+    They come less what the rows above account for; ``first`` is a multiple of their number.
+    """
+    signature = types.void(matrix, types.intp, types.intp, pivots, matrix.dtype)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        matrix, first, stop, pivots, dependent = arguments
+        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        matrix_at = vectors.point_into(signature.args[0], matrix)
+        smallest = [
+            builder.fmul(dependent, pivot) for pivot in cgutils.unpack_tuple(builder, pivots)
+        ]
+        size = range(len(smallest))
+        rows = [vectors.after(first, i) for i in size]
+        left = {(i, j): builder.load(matrix_at(rows[i], first, j)) for i in size for j in size[i:]}
+        inverses, multipliers = vectors.factorize_block(left, smallest)
+        root = builder.module.declare_intrinsic("llvm.sqrt", [vectors.number])
+        scales = [builder.call(root, [inverse]) for inverse in inverses]
+        spread_scales = [vectors.spread(scale) for scale in scales]
+        factors = {pair: vectors.spread(each) for pair, each in multipliers.items()}
+        # From the start of a vector: what is left of the diagonal bears on nothing.
+        start = builder.and_(first, ir.Constant(first.type, -vectors.lanes))
+        with vectors.loop(start, stop, vectors.lanes) as column:
+            done: list[Any] = []
+            for i in size:
+                row = vectors.load(matrix_at(rows[i], column))
+                for k in range(i):
+                    row = vectors.subtract_product(row, factors[k, i], done[k])
+                done.append(row)
+                vectors.store(vectors.multiply(row, spread_scales[i]), matrix_at(rows[i], column))
+        for k in size:
+            builder.store(scales[k], matrix_at(rows[k], first, k))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def invert_block(_context: Any, matrix: Any, first: Any) -> Any:
+    """Put the inverse of a triangular block in its place on the diagonal, a vector wide and high.
+
+    Of the block's own diagonal the inverses are given.
+    """
+    signature = types.void(matrix, types.intp)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        matrix, first = arguments
+        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        matrix_at = vectors.point_into(signature.args[0], matrix)
+        rows = [vectors.after(first, i) for i in range(vectors.lanes)]
+        left = [vectors.unit(i) for i in range(vectors.lanes)]
+        inverses: list[Any] = [None] * vectors.lanes
+        for k in reversed(range(vectors.lanes)):
+            scale = vectors.spread(builder.load(matrix_at(rows[k], first, k)))
+            inverses[k] = vectors.multiply(left[k], scale)
+            for i in range(k):
+                factor = vectors.spread(builder.load(matrix_at(rows[i], first, k)))
+                left[i] = vectors.subtract_product(left[i], factor, inverses[k])
+        for row, inverse in zip(rows, inverses, strict=True):
+            vectors.store(inverse, matrix_at(row, first))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def multiply_block(_context: Any, matrix: Any, first: Any, right: Any, into: Any) -> Any:
+    """into[block] = right[block] times the block at ``first`` on the diagonal, as a row."""
+    signature = types.void(matrix, types.intp, right, into)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        matrix, first, right, into = arguments
+        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        matrix_at, right_at, into_at = (
+            vectors.point_into(signature.args[place], array)
+            for place, array in ((0, matrix), (2, right), (3, into))
+        )
+        rows = [vectors.after(first, i) for i in range(vectors.lanes)]
+        factors = [vectors.spread(builder.load(right_at(row))) for row in rows]
+        taken = [vectors.load(matrix_at(row, first)) for row in rows]
+        vectors.store(vectors.combine(vectors.zero, factors, taken), into_at(first))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def subtract_block(
+    _context: Any, matrix: Any, first: Any, stop: Any, factors: Any, total: Any
+) -> Any:
+    """total[j] -= sum over i of factors[i] * matrix[i, j], for i of the block and j after it.
+
+    The block of rows is that on the diagonal at ``first``.
+    """
+    signature = types.void(matrix, types.intp, types.intp, factors, total)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        matrix, first, stop, factors, total = arguments
+        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        matrix_at, factors_at, total_at = (
+            vectors.point_into(signature.args[place], array)
+            for place, array in ((0, matrix), (3, factors), (4, total))
+        )
+        rows = [vectors.after(first, i) for i in range(vectors.lanes)]
+        negative = [vectors.spread(builder.fneg(builder.load(factors_at(row)))) for row in rows]
+        with vectors.loop(vectors.after(first, vectors.lanes), stop, vectors.lanes) as column:
+            taken = [vectors.load(matrix_at(row, column)) for row in rows]
+            before = vectors.load(total_at(column))
+            vectors.store(vectors.combine(before, negative, taken), total_at(column))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def solve_block(
+    _context: Any, matrix: Any, first: Any, stop: Any, target: Any, solution: Any
+) -> Any:
+    """solution[block] = block at ``first`` times (target[block] - rows right of it . solution)."""
+    signature = types.void(matrix, types.intp, types.intp, target, solution)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        matrix, first, stop, target, solution = arguments
+        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        matrix_at, target_at, solution_at = (
+            vectors.point_into(signature.args[place], array)
+            for place, array in ((0, matrix), (3, target), (4, solution))
+        )
+        rows = [vectors.after(first, i) for i in range(vectors.lanes)]
+        sums = [cgutils.alloca_once_value(builder, vectors.zero) for _ in rows]
+        with vectors.loop(vectors.after(first, vectors.lanes), stop, vectors.lanes) as column:
+            other = vectors.load(solution_at(column))
+            for row, held in zip(rows, sums, strict=True):
+                taken = vectors.load(matrix_at(row, column))
+                builder.store(vectors.add_product(builder.load(held), taken, other), held)
+        later = vectors.sum_up([builder.load(held) for held in sums])
+        left = builder.fsub(vectors.load(target_at(first)), later)
+        products = [vectors.multiply(vectors.load(matrix_at(row, first)), left) for row in rows]
+        vectors.store(vectors.sum_up(products), solution_at(first))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def add_rows(
+    _context: Any, total: Any, start: Any, stop: Any, matrix: Any, rows: Any, factors: Any
+) -> Any:
+    """total[start:stop] += sum over i of factors[i] * matrix[rows[i], start:stop].
+
+    ``rows`` and ``factors`` are tuples; sums and ``factors`` are of the type of ``total``.
+    """
+    number = total.dtype
+    signature = types.void(
+        total, types.intp, types.intp, matrix, rows, types.UniTuple(number, len(factors))
+    )
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        total, start, stop, matrix, rows, factors = arguments
+        vectors = _Vectors(context, builder, number)
+        total_at = vectors.point_into(signature.args[0], total)
+        matrix_at = vectors.point_into(signature.args[3], matrix)
+        places = vectors.unpack_places(signature.args[4], rows)
+        spread = [vectors.spread(each) for each in cgutils.unpack_tuple(builder, factors)]
+        with vectors.loop(start, stop, vectors.lanes) as column:
+            # Two sums: each addition waits for the one before it.
+            sums = [vectors.load(total_at(column)), vectors.zero]
+            for i, (place, factor) in enumerate(zip(places, spread, strict=True)):
+                row = vectors.load(matrix_at(place, column))
+                sums[i % 2] = vectors.add_product(sums[i % 2], factor, row)
+            vectors.store(builder.fadd(*sums), total_at(column))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def copy_row(_context: Any, into: Any, at: Any, matrix: Any, row: Any) -> Any:
+    """into[at, :width] = matrix[row], width being that of ``matrix``."""
+    signature = types.void(into, types.intp, matrix, types.intp)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        into, at, matrix, row = arguments
+        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        into_at = vectors.point_into(signature.args[0], into)
+        matrix_at = vectors.point_into(signature.args[2], matrix)
+        start, stop = ir.Constant(row.type, 0), vectors.width(signature.args[2], matrix)
+        with vectors.loop(start, stop, vectors.lanes) as column:
+            vectors.store(vectors.load(matrix_at(row, column)), into_at(at, column))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def copy_group(
+    _context: Any,
+    into: Any,
+    first: Any,
+    matrix: Any,
+    rows: Any,
+    at: Any,
+    stop: Any,
+    factors: Any,
+    total: Any,
+) -> Any:
+    """into[first + i] = matrix[rows[at + i]] for i < GROUP; the sum of factors[at + i] times them.
+
+    It is added to ``total``, up to at + i = stop; ``into`` has whole groups of rows.
+    """
+    index = types.intp
+    signature = types.void(into, index, matrix, rows, index, index, factors, total)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        into, first, matrix, rows, at, stop, factors, total = arguments
+        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        into_at, matrix_at, total_at = (
+            vectors.point_into(signature.args[place], array)
+            for place, array in ((0, into), (2, matrix), (7, total))
+        )
+        group = vectors.find_group(signature.args[3], rows, at, stop, GROUP)
+        spread = vectors.take_factors(signature.args[6], factors, at, group)
+        nothing, width = ir.Constant(at.type, 0), vectors.width(signature.args[2], matrix)
+        with vectors.loop(nothing, width, vectors.lanes) as column:
+            taken = [vectors.load(matrix_at(row, column)) for _, row in group]
+            for i, vector in enumerate(taken):
+                vectors.store(vector, into_at(vectors.after(first, i), column))
+            before = vectors.load(total_at(column))
+            vectors.store(vectors.combine(before, spread, taken), total_at(column))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def add_group(
+    _context: Any,
+    matrix: Any,
+    rows: Any,
+    at: Any,
+    stop: Any,
+    factors: Any,
+    first: Any,
+    total: Any,
+) -> Any:
+    """total += the sum over i < GROUP of factors[first + i] * matrix[rows[at + i]], up to stop."""
+    index = types.intp
+    signature = types.void(matrix, rows, index, index, factors, index, total)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        matrix, rows, at, stop, factors, first, total = arguments
+        vectors = _Vectors(context, builder, signature.args[6].dtype)
+        matrix_at = vectors.point_into(signature.args[0], matrix)
+        total_at = vectors.point_into(signature.args[6], total)
+        group = vectors.find_group(signature.args[1], rows, at, stop, GROUP)
+        spread = vectors.take_factors(signature.args[4], factors, first, group)
+        nothing, width = ir.Constant(at.type, 0), vectors.width(signature.args[0], matrix)
+        with vectors.loop(nothing, width, vectors.lanes) as column:
+            taken = [vectors.load(matrix_at(row, column)) for _, row in group]
+            before = vectors.load(total_at(column))
+            vectors.store(vectors.combine(before, spread, taken), total_at(column))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def multiply_group(
+    _context: Any, matrix: Any, rows: Any, at: Any, stop: Any, right: Any, into: Any, first: Any
+) -> Any:
+    """into[first + i] = matrix[rows[at + i]] . right for i < GROUP; some number from stop on."""
+    index = types.intp
+    signature = types.void(matrix, rows, index, index, right, into, index)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        matrix, rows, at, stop, right, into, first = arguments
+        vectors = _Vectors(context, builder, signature.args[5].dtype)
+        matrix_at, right_at, into_at = (
+            vectors.point_into(signature.args[place], array)
+            for place, array in ((0, matrix), (4, right), (5, into))
+        )
+        group = vectors.find_group(signature.args[1], rows, at, stop, GROUP)
+        sums = [cgutils.alloca_once_value(builder, vectors.zero) for _ in group]
+        nothing, width = ir.Constant(at.type, 0), vectors.width(signature.args[0], matrix)
+        with vectors.loop(nothing, width, vectors.lanes) as column:
+            other = vectors.load(right_at(column))
+            for (_, row), held in zip(group, sums, strict=True):
+                taken = vectors.load(matrix_at(row, column))
+                builder.store(vectors.add_product(builder.load(held), taken, other), held)
+        vectors.store(vectors.sum_up([builder.load(held) for held in sums]), into_at(first))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def copy_transposed(
+    _context: Any, into: Any, at: Any, matrix: Any, rows: Any, stop: Any, scales: Any
+) -> Any:
+    """into[column, at + i] = matrix[rows[at + i], column] * scales[column] for a vector of i.
+
+    From at + i = stop on it is zero. ``scales`` is of the type of ``into``.
+    """
+    index = types.intp
+    signature = types.void(into, index, matrix, rows, index, scales)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        into, at, matrix, rows, stop, scales = arguments
+        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        into_at, matrix_at, scales_at = (
+            vectors.point_into(signature.args[place], array)
+            for place, array in ((0, into), (2, matrix), (5, scales))
+        )
+        group = vectors.find_group(signature.args[3], rows, at, stop, vectors.lanes)
+        nothing, width = ir.Constant(at.type, 0), vectors.width(signature.args[2], matrix)
+        with vectors.loop(nothing, width, vectors.lanes) as column:
+            scale = vectors.load(scales_at(column))
+            taken = []
+            for inside, row in group:
+                scaled = vectors.multiply(vectors.load(matrix_at(row, column)), scale)
+                taken.append(builder.select(inside, scaled, vectors.zero))
+            for i, vector in enumerate(vectors.transpose(taken)):
+                vectors.store(vector, into_at(vectors.after(column, i), at))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+class _Vectors:
+    """Writes what is done with vectors of one type of numbers."""
+
+    def __init__(self, context: Any, builder: Any, number: Any) -> None:
+        self.context, self.builder = context, builder
+        self.number = context.get_value_type(number)
+        self.lanes = _VECTOR_BITS // number.bitwidth
+        self.type = ir.VectorType(self.number, self.lanes)
+        self.zero = ir.Constant(self.type, [0.0] * self.lanes)
+
+    def width(self, array_type: Any, array: Any) -> Any:
+        """Length of the array's last axis."""
+        proxy = cgutils.create_struct_proxy(array_type)(self.context, self.builder, array)
+        return cgutils.unpack_tuple(self.builder, proxy.shape)[-1]
+
+    def point_into(self, array_type: Any, array: Any) -> Callable[..., Any]:
+        """What gives addresses: from one index or two, and a constant to add to the last."""
+        proxy = cgutils.create_struct_proxy(array_type)(self.context, self.builder, array)
+        width = self.width(array_type, array)
+
+        def address(*index: Any) -> Any:
+            if array_type.ndim == 1:
+                return self.builder.gep(proxy.data, [index[0]])
+            row, column, *moved = index
+            offset = self.builder.add(self.builder.mul(row, width), column)
+            return self.builder.gep(proxy.data, [self.after(offset, *moved)])
+
+        return address
+
+    def unpack_places(self, tuple_type: Any, places: Any) -> list[Any]:
+        """Indices from a tuple of integers of any type."""
+        return [
+            self.context.cast(self.builder, place, place_type, types.intp)
+            for place, place_type in zip(
+                cgutils.unpack_tuple(self.builder, places), tuple_type, strict=True
+            )
+        ]
+
+    def after(self, place: Any, steps: int = 0) -> Any:
+        return self.builder.add(place, ir.Constant(place.type, steps))
+
+    @contextmanager
+    def loop(self, start: Any, stop: Any, step: int) -> Iterator[Any]:
+        by = ir.Constant(start.type, step)
+        with cgutils.for_range_slice(self.builder, start, stop, by, start.type) as (at, _):
+            yield at
+
+    def load(self, address: Any) -> Any:
+        """As many numbers as there are lanes, made numbers of this type."""
+        stored = address.type.pointee
+        pointer = self.builder.bitcast(address, ir.VectorType(stored, self.lanes).as_pointer())
+        align = self.context.get_abi_sizeof(stored)
+        vector = self.builder.load(pointer, align=align)
+        return vector if stored == self.number else self.convert(vector, self.type)
+
+    def convert(self, given: Any, wanted: Any) -> Any:
+        to_wide = isinstance(self.number, ir.DoubleType)
+        return (self.builder.fpext if to_wide else self.builder.fptrunc)(given, wanted)
+
+    def store(self, vector: Any, address: Any) -> None:
+        pointer = self.builder.bitcast(address, self.type.as_pointer())
+        self.builder.store(vector, pointer, align=self.context.get_abi_sizeof(self.number))
+
+    def spread(self, number: Any) -> Any:
+        nothing = ir.Constant(self.type, ir.Undefined)
+        single = self.builder.insert_element(nothing, number, ir.Constant(_INDEX, 0))
+        return self.shuffle(single, nothing, [0] * self.lanes)
+
+    def shuffle(self, left: Any, right: Any, places: list[int]) -> Any:
+        chosen = ir.Constant(ir.VectorType(_INDEX, len(places)), places)
+        return self.builder.shuffle_vector(left, right, chosen)
+
+    def multiply(self, left: Any, right: Any) -> Any:
+        return self.builder.fmul(left, right, flags=["contract"])
+
+    def add_product(self, total: Any, left: Any, right: Any) -> Any:
+        return self.builder.fadd(self.multiply(left, right), total, flags=["contract"])
+
+    def subtract_product(self, total: Any, left: Any, right: Any) -> Any:
+        return self.builder.fsub(total, self.multiply(left, right), flags=["contract"])
+
+    def sum_up(self, vectors: list[Any]) -> Any:
+        """A vector of the sum of each vector's numbers: halves are added, of two at once."""
+        width = self.lanes
+        while width > 1:
+            width //= 2
+            others = vectors[1::2] if len(vectors) > 1 else vectors
+            # Two vectors of segments twice as wide: the first halves of all, and the second ones.
+            length = vectors[0].type.count * (2 if len(vectors) > 1 else 1)
+            starts = range(0, length, 2 * width)
+            first, second = (
+                [start + half + lane for start in starts for lane in range(width)]
+                for half in (0, width)
+            )
+            vectors = [
+                self.builder.fadd(self.shuffle(*pair, first), self.shuffle(*pair, second))
+                for pair in zip(vectors[0::2], others, strict=True)
+            ]
+        return vectors[0]
+
+    def find_group(
+        self, rows_type: Any, rows: Any, at: Any, stop: Any, size: int
+    ) -> list[tuple[Any, Any]]:
+        """Of each of rows[at : at + size] whether it is before ``stop``, and the row.
+
+        The first stands in for those that are not.
+        """
+        rows_at = self.point_into(rows_type, rows)
+        group = []
+        for i in range(size):
+            place = self.after(at, i)
+            inside = self.builder.icmp_signed("<", place, stop)
+            row = self.builder.load(rows_at(self.builder.select(inside, place, at)))
+            group.append(
+                (inside, self.context.cast(self.builder, row, rows_type.dtype, types.intp))
+            )
+        return group
+
+    def take_factors(
+        self, factors_type: Any, factors: Any, first: Any, group: list[tuple[Any, Any]]
+    ) -> list[Any]:
+        """Vectors of each number from ``first`` on, and zeros for those outside of the group."""
+        factors_at, zero = self.point_into(factors_type, factors), ir.Constant(self.number, 0.0)
+        spread = []
+        for i, (inside, _) in enumerate(group):
+            place = self.builder.select(inside, self.after(first, i), first)
+            factor = self.builder.load(factors_at(place))
+            if factor.type != self.number:
+                factor = self.convert(factor, self.number)
+            spread.append(self.spread(self.builder.select(inside, factor, zero)))
+        return spread
+
+    def unit(self, place: int) -> Any:
+        return ir.Constant(self.type, [float(lane == place) for lane in range(self.lanes)])
+
+    def combine(self, total: Any, factors: list[Any], rows: list[Any]) -> Any:
+        """total + sum of factors times rows, in four sums: each addition waits for one before."""
+        sums = [total, self.zero, self.zero, self.zero]
+        for i, (factor, row) in enumerate(zip(factors, rows, strict=True)):
+            sums[i % 4] = self.add_product(sums[i % 4], factor, row)
+        add = self.builder.fadd
+        return add(add(sums[0], sums[1]), add(sums[2], sums[3]))
+
+    def transpose(self, rows: list[Any]) -> list[Any]:
+        """The columns of as many vectors as there are lanes: blocks trade places, ever larger."""
+        rows = list(rows)
+        block = 1
+        while block < self.lanes:
+            for i in range(self.lanes):
+                if i & block:
+                    continue
+                above, below = rows[i], rows[i + block]
+                kept = [
+                    lane if not lane & block else self.lanes + lane - block
+                    for lane in range(self.lanes)
+                ]
+                moved = [place + block for place in kept]
+                rows[i] = self.shuffle(above, below, kept)
+                rows[i + block] = self.shuffle(above, below, moved)
+            block *= 2
+        return rows
+
+    def factorize_block(
+        self, left: dict[tuple[int, int], Any], smallest: list[Any]
+    ) -> tuple[list[Any], dict[tuple[int, int], Any]]:
+        """Inverse pivots and the multipliers of a block's rows, given its upper triangle.
+
+        Row i is that given less the sum over k < i of multiplier (k, i) times row k. Its root is
+        taken of no pivot: each would have to wait for it.
+        """
+        zero, one = (ir.Constant(self.number, number) for number in (0.0, 1.0))
+        inverses, multipliers, size = [], {}, range(len(smallest))
+        for k in size:
+            regular = self.builder.fcmp_ordered(">", left[k, k], smallest[k])
+            inverse = self.builder.select(regular, self.builder.fdiv(one, left[k, k]), zero)
+            inverses.append(inverse)
+            for i in size[k + 1 :]:
+                multipliers[k, i] = self.multiply(left[k, i], inverse)
+                for j in size[i:]:
+                    left[i, j] = self.subtract_product(left[i, j], multipliers[k, i], left[k, j])
+        return inverses, multipliers
