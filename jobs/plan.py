@@ -19,6 +19,7 @@ from jobs.schemas import ITEM_ID, REASON, USER_ID
 from jobs.score import USERS_AT_ONCE
 from jobs.session import ARROW_BATCH_BYTES
 from recsys_core.rules import CANDIDATES_PER_PLACE
+from recsys_core.tiles import pad_width
 from recsys_core.top_k import USERS_PER_BLOCK, choose_width
 
 MIB = 2**20
@@ -120,11 +121,11 @@ def make_plan(
         n_partitions=n_partitions,
         items_per_block=width,
         broadcast=factors + 16 * size.items + of_rules,
-        # Factors as received, in order of norm, in blocks, and in float64 for the fold-in, with
-        # rules the allowed ones and their directions too; the block of scores; candidates and
-        # lists; Arrow batches on their way in, regrouped, and out.
+        # Factors as received, in order of norm and in blocks, for the fold-in in whole vectors and
+        # in float64, with rules the allowed ones and their directions too; the block of scores;
+        # candidates and lists; Arrow batches on their way in, regrouped, and out.
         worker=_WORKER_BASE
-        + (8 if config.rules.are_set else 5) * factors
+        + (9 if config.rules.are_set else 6) * 4 * size.items * pad_width(n_columns)
         + 64 * size.items
         + 4 * USERS_PER_BLOCK * width
         + _LIST_BYTES * USERS_AT_ONCE * _count_candidates(config)

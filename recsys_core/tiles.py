@@ -5,8 +5,6 @@ loops it takes number by number: at 64 columns most of a row. Arrays are contigu
 float64, and hold whole vectors: one that is begun is read and written to its end.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,16 +14,19 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from recsys_core.arrays import Float32Array, Float64Array
+from recsys_core.vectors import VECTOR_BITS, Vectors
 
 _LINE = 64
 """Bytes in a line of the cache."""
-_VECTOR_BITS = 512
-"""A vector of AVX-512, or two of AVX2."""
 Matrix = TypeVar("Matrix", Float32Array, Float64Array)
 
 GROUP = 8
 """Rows taken together from places all over a matrix; no more than there are lanes."""
-_INDEX = ir.IntType(32)
+
+
+def pad_width(n_columns: int) -> int:
+    """Columns of whole vectors, of float32 too, that hold so many."""
+    return n_columns + -n_columns % (_LINE // 4)
 
 
 def pad_columns(matrix: Matrix, *, aligned: bool = True) -> Matrix:
@@ -36,10 +37,10 @@ def pad_columns(matrix: Matrix, *, aligned: bool = True) -> Matrix:
             Without it a matrix of whole vectors need not be copied.
     """
     n_rows, n_columns = matrix.shape
-    width = n_columns + -n_columns % (_LINE // 4)
-    aligned = not aligned or matrix.ctypes.data % _LINE == 0
+    width = pad_width(n_columns)
+    in_place = not aligned or matrix.ctypes.data % _LINE == 0
     # The compiled functions know arrays that can be written.
-    if width == n_columns and aligned and matrix.flags.c_contiguous and matrix.flags.writeable:
+    if width == n_columns and in_place and matrix.flags.c_contiguous and matrix.flags.writeable:
         return matrix
     memory = np.zeros(n_rows * width * matrix.itemsize + _LINE, np.uint8)
     first = -memory.ctypes.data % _LINE
@@ -54,7 +55,7 @@ def count_lanes(_context: Any, array: Any) -> Any:
     """How many numbers of the array's type are in a vector, known when compiled."""
 
     def generate(context: Any, _builder: Any, _signature: Any, _arguments: Any) -> Any:
-        return context.get_constant(types.intp, _VECTOR_BITS // array.dtype.bitwidth)
+        return context.get_constant(types.intp, VECTOR_BITS // array.dtype.bitwidth)
 
     return types.intp(array), generate
 
@@ -81,7 +82,7 @@ def add_tile(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         total, row, column, rows, start, stop, factor, _, _ = arguments
-        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        vectors = Vectors(context, builder, signature.args[0].dtype)
         total_at = vectors.point_into(signature.args[0], total)
         rows_at = vectors.point_into(signature.args[3], rows)
         starts = [j * vectors.lanes for j in range(n_vectors.literal_value)]
@@ -112,7 +113,7 @@ def read_diagonal(_context: Any, matrix: Any, first: Any, n_rows: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         matrix, first, _ = arguments
-        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        vectors = Vectors(context, builder, signature.args[0].dtype)
         matrix_at = vectors.point_into(signature.args[0], matrix)
         numbers = [
             builder.load(matrix_at(vectors.after(first, i), first, i))
@@ -135,7 +136,7 @@ def finish_rows(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         matrix, first, stop, pivots, dependent = arguments
-        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        vectors = Vectors(context, builder, signature.args[0].dtype)
         matrix_at = vectors.point_into(signature.args[0], matrix)
         smallest = [
             builder.fmul(dependent, pivot) for pivot in cgutils.unpack_tuple(builder, pivots)
@@ -175,7 +176,7 @@ def invert_block(_context: Any, matrix: Any, first: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         matrix, first = arguments
-        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        vectors = Vectors(context, builder, signature.args[0].dtype)
         matrix_at = vectors.point_into(signature.args[0], matrix)
         rows = [vectors.after(first, i) for i in range(vectors.lanes)]
         left = [vectors.unit(i) for i in range(vectors.lanes)]
@@ -200,7 +201,7 @@ def multiply_block(_context: Any, matrix: Any, first: Any, right: Any, into: Any
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         matrix, first, right, into = arguments
-        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        vectors = Vectors(context, builder, signature.args[0].dtype)
         matrix_at, right_at, into_at = (
             vectors.point_into(signature.args[place], array)
             for place, array in ((0, matrix), (2, right), (3, into))
@@ -226,7 +227,7 @@ def subtract_block(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         matrix, first, stop, factors, total = arguments
-        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        vectors = Vectors(context, builder, signature.args[0].dtype)
         matrix_at, factors_at, total_at = (
             vectors.point_into(signature.args[place], array)
             for place, array in ((0, matrix), (3, factors), (4, total))
@@ -251,7 +252,7 @@ def solve_block(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         matrix, first, stop, target, solution = arguments
-        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        vectors = Vectors(context, builder, signature.args[0].dtype)
         matrix_at, target_at, solution_at = (
             vectors.point_into(signature.args[place], array)
             for place, array in ((0, matrix), (3, target), (4, solution))
@@ -287,7 +288,7 @@ def add_rows(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         total, start, stop, matrix, rows, factors = arguments
-        vectors = _Vectors(context, builder, number)
+        vectors = Vectors(context, builder, number)
         total_at = vectors.point_into(signature.args[0], total)
         matrix_at = vectors.point_into(signature.args[3], matrix)
         places = vectors.unpack_places(signature.args[4], rows)
@@ -311,7 +312,7 @@ def copy_row(_context: Any, into: Any, at: Any, matrix: Any, row: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         into, at, matrix, row = arguments
-        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        vectors = Vectors(context, builder, signature.args[0].dtype)
         into_at = vectors.point_into(signature.args[0], into)
         matrix_at = vectors.point_into(signature.args[2], matrix)
         start, stop = ir.Constant(row.type, 0), vectors.width(signature.args[2], matrix)
@@ -343,7 +344,7 @@ def copy_group(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         into, first, matrix, rows, at, stop, factors, total = arguments
-        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        vectors = Vectors(context, builder, signature.args[0].dtype)
         into_at, matrix_at, total_at = (
             vectors.point_into(signature.args[place], array)
             for place, array in ((0, into), (2, matrix), (7, total))
@@ -379,7 +380,7 @@ def add_group(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         matrix, rows, at, stop, factors, first, total = arguments
-        vectors = _Vectors(context, builder, signature.args[6].dtype)
+        vectors = Vectors(context, builder, signature.args[6].dtype)
         matrix_at = vectors.point_into(signature.args[0], matrix)
         total_at = vectors.point_into(signature.args[6], total)
         group = vectors.find_group(signature.args[1], rows, at, stop, GROUP)
@@ -404,7 +405,7 @@ def multiply_group(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         matrix, rows, at, stop, right, into, first = arguments
-        vectors = _Vectors(context, builder, signature.args[5].dtype)
+        vectors = Vectors(context, builder, signature.args[5].dtype)
         matrix_at, right_at, into_at = (
             vectors.point_into(signature.args[place], array)
             for place, array in ((0, matrix), (4, right), (5, into))
@@ -436,7 +437,7 @@ def copy_transposed(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         into, at, matrix, rows, stop, scales = arguments
-        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        vectors = Vectors(context, builder, signature.args[0].dtype)
         into_at, matrix_at, scales_at = (
             vectors.point_into(signature.args[place], array)
             for place, array in ((0, into), (2, matrix), (5, scales))
@@ -454,186 +455,3 @@ def copy_transposed(
         return context.get_dummy_value()
 
     return signature, generate
-
-
-class _Vectors:
-    """Writes what is done with vectors of one type of numbers."""
-
-    def __init__(self, context: Any, builder: Any, number: Any) -> None:
-        self.context, self.builder = context, builder
-        self.number = context.get_value_type(number)
-        self.lanes = _VECTOR_BITS // number.bitwidth
-        self.type = ir.VectorType(self.number, self.lanes)
-        self.zero = ir.Constant(self.type, [0.0] * self.lanes)
-
-    def width(self, array_type: Any, array: Any) -> Any:
-        """Length of the array's last axis."""
-        proxy = cgutils.create_struct_proxy(array_type)(self.context, self.builder, array)
-        return cgutils.unpack_tuple(self.builder, proxy.shape)[-1]
-
-    def point_into(self, array_type: Any, array: Any) -> Callable[..., Any]:
-        """What gives addresses: from one index or two, and a constant to add to the last."""
-        proxy = cgutils.create_struct_proxy(array_type)(self.context, self.builder, array)
-        width = self.width(array_type, array)
-
-        def address(*index: Any) -> Any:
-            if array_type.ndim == 1:
-                return self.builder.gep(proxy.data, [index[0]])
-            row, column, *moved = index
-            offset = self.builder.add(self.builder.mul(row, width), column)
-            return self.builder.gep(proxy.data, [self.after(offset, *moved)])
-
-        return address
-
-    def unpack_places(self, tuple_type: Any, places: Any) -> list[Any]:
-        """Indices from a tuple of integers of any type."""
-        return [
-            self.context.cast(self.builder, place, place_type, types.intp)
-            for place, place_type in zip(
-                cgutils.unpack_tuple(self.builder, places), tuple_type, strict=True
-            )
-        ]
-
-    def after(self, place: Any, steps: int = 0) -> Any:
-        return self.builder.add(place, ir.Constant(place.type, steps))
-
-    @contextmanager
-    def loop(self, start: Any, stop: Any, step: int) -> Iterator[Any]:
-        by = ir.Constant(start.type, step)
-        with cgutils.for_range_slice(self.builder, start, stop, by, start.type) as (at, _):
-            yield at
-
-    def load(self, address: Any) -> Any:
-        """As many numbers as there are lanes, made numbers of this type."""
-        stored = address.type.pointee
-        pointer = self.builder.bitcast(address, ir.VectorType(stored, self.lanes).as_pointer())
-        align = self.context.get_abi_sizeof(stored)
-        vector = self.builder.load(pointer, align=align)
-        return vector if stored == self.number else self.convert(vector, self.type)
-
-    def convert(self, given: Any, wanted: Any) -> Any:
-        to_wide = isinstance(self.number, ir.DoubleType)
-        return (self.builder.fpext if to_wide else self.builder.fptrunc)(given, wanted)
-
-    def store(self, vector: Any, address: Any) -> None:
-        pointer = self.builder.bitcast(address, self.type.as_pointer())
-        self.builder.store(vector, pointer, align=self.context.get_abi_sizeof(self.number))
-
-    def spread(self, number: Any) -> Any:
-        nothing = ir.Constant(self.type, ir.Undefined)
-        single = self.builder.insert_element(nothing, number, ir.Constant(_INDEX, 0))
-        return self.shuffle(single, nothing, [0] * self.lanes)
-
-    def shuffle(self, left: Any, right: Any, places: list[int]) -> Any:
-        chosen = ir.Constant(ir.VectorType(_INDEX, len(places)), places)
-        return self.builder.shuffle_vector(left, right, chosen)
-
-    def multiply(self, left: Any, right: Any) -> Any:
-        return self.builder.fmul(left, right, flags=["contract"])
-
-    def add_product(self, total: Any, left: Any, right: Any) -> Any:
-        return self.builder.fadd(self.multiply(left, right), total, flags=["contract"])
-
-    def subtract_product(self, total: Any, left: Any, right: Any) -> Any:
-        return self.builder.fsub(total, self.multiply(left, right), flags=["contract"])
-
-    def sum_up(self, vectors: list[Any]) -> Any:
-        """A vector of the sum of each vector's numbers: halves are added, of two at once."""
-        width = self.lanes
-        while width > 1:
-            width //= 2
-            others = vectors[1::2] if len(vectors) > 1 else vectors
-            # Two vectors of segments twice as wide: the first halves of all, and the second ones.
-            length = vectors[0].type.count * (2 if len(vectors) > 1 else 1)
-            starts = range(0, length, 2 * width)
-            first, second = (
-                [start + half + lane for start in starts for lane in range(width)]
-                for half in (0, width)
-            )
-            vectors = [
-                self.builder.fadd(self.shuffle(*pair, first), self.shuffle(*pair, second))
-                for pair in zip(vectors[0::2], others, strict=True)
-            ]
-        return vectors[0]
-
-    def find_group(
-        self, rows_type: Any, rows: Any, at: Any, stop: Any, size: int
-    ) -> list[tuple[Any, Any]]:
-        """Of each of rows[at : at + size] whether it is before ``stop``, and the row.
-
-        The first stands in for those that are not.
-        """
-        rows_at = self.point_into(rows_type, rows)
-        group = []
-        for i in range(size):
-            place = self.after(at, i)
-            inside = self.builder.icmp_signed("<", place, stop)
-            row = self.builder.load(rows_at(self.builder.select(inside, place, at)))
-            group.append(
-                (inside, self.context.cast(self.builder, row, rows_type.dtype, types.intp))
-            )
-        return group
-
-    def take_factors(
-        self, factors_type: Any, factors: Any, first: Any, group: list[tuple[Any, Any]]
-    ) -> list[Any]:
-        """Vectors of each number from ``first`` on, and zeros for those outside of the group."""
-        factors_at, zero = self.point_into(factors_type, factors), ir.Constant(self.number, 0.0)
-        spread = []
-        for i, (inside, _) in enumerate(group):
-            place = self.builder.select(inside, self.after(first, i), first)
-            factor = self.builder.load(factors_at(place))
-            if factor.type != self.number:
-                factor = self.convert(factor, self.number)
-            spread.append(self.spread(self.builder.select(inside, factor, zero)))
-        return spread
-
-    def unit(self, place: int) -> Any:
-        return ir.Constant(self.type, [float(lane == place) for lane in range(self.lanes)])
-
-    def combine(self, total: Any, factors: list[Any], rows: list[Any]) -> Any:
-        """total + sum of factors times rows, in four sums: each addition waits for one before."""
-        sums = [total, self.zero, self.zero, self.zero]
-        for i, (factor, row) in enumerate(zip(factors, rows, strict=True)):
-            sums[i % 4] = self.add_product(sums[i % 4], factor, row)
-        add = self.builder.fadd
-        return add(add(sums[0], sums[1]), add(sums[2], sums[3]))
-
-    def transpose(self, rows: list[Any]) -> list[Any]:
-        """The columns of as many vectors as there are lanes: blocks trade places, ever larger."""
-        rows = list(rows)
-        block = 1
-        while block < self.lanes:
-            for i in range(self.lanes):
-                if i & block:
-                    continue
-                above, below = rows[i], rows[i + block]
-                kept = [
-                    lane if not lane & block else self.lanes + lane - block
-                    for lane in range(self.lanes)
-                ]
-                moved = [place + block for place in kept]
-                rows[i] = self.shuffle(above, below, kept)
-                rows[i + block] = self.shuffle(above, below, moved)
-            block *= 2
-        return rows
-
-    def factorize_block(
-        self, left: dict[tuple[int, int], Any], smallest: list[Any]
-    ) -> tuple[list[Any], dict[tuple[int, int], Any]]:
-        """Inverse pivots and the multipliers of a block's rows, given its upper triangle.
-
-        Row i is that given less the sum over k < i of multiplier (k, i) times row k. Its root is
-        taken of no pivot: each would have to wait for it.
-        """
-        zero, one = (ir.Constant(self.number, number) for number in (0.0, 1.0))
-        inverses, multipliers, size = [], {}, range(len(smallest))
-        for k in size:
-            regular = self.builder.fcmp_ordered(">", left[k, k], smallest[k])
-            inverse = self.builder.select(regular, self.builder.fdiv(one, left[k, k]), zero)
-            inverses.append(inverse)
-            for i in size[k + 1 :]:
-                multipliers[k, i] = self.multiply(left[k, i], inverse)
-                for j in size[i:]:
-                    left[i, j] = self.subtract_product(left[i, j], multipliers[k, i], left[k, j])
-        return inverses, multipliers

@@ -26,8 +26,9 @@ def test_a_workers_bound_knows_items_and_factors_alone() -> None:
     bound = plan().worker
     assert plan(replace(SIZE, ratings=10**10, users=10**9)).worker == bound
     assert plan(max_users=10).worker == bound
-    assert plan(replace(SIZE, items=200_000)).worker >= bound + 5 * 4 * 20 * 180_000
-    assert plan(nmf={"n_components": 640}).worker == bound + 5 * 4 * 620 * 20_000
+    assert plan(replace(SIZE, items=200_000)).worker >= bound + 6 * 4 * 20 * 180_000
+    wider = plan(nmf={"n_components": 640}).worker
+    assert wider == bound + 6 * 4 * (640 - 32) * 20_000  # the 20 factors in whole vectors
 
 
 def test_rules_and_long_lists_need_room() -> None:
