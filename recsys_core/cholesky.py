@@ -5,7 +5,7 @@ A = U'U, U upper triangular, of float32 or float64.
 
 import numpy as np
 
-from recsys_core.arrays import FloatArray
+from recsys_core.arrays import FloatArray, Int32Array
 from recsys_core.compiled import compiled
 from recsys_core.tiles import (
     add_tile,
@@ -41,7 +41,7 @@ def factorize(matrix: FloatArray, size: int) -> None:
     """
     for first in range(0, size, _TILE_ROWS):
         pivots = read_diagonal(matrix, first, _TILE_ROWS)
-        _add_tiles(matrix, size, first, matrix, 0, first, -1.0)
+        _add_tiles(matrix, size, first, matrix, None, 0, first, -1.0)
         finish_rows(matrix, first, size, pivots, DEPENDENT)
     for first in range(0, size, count_lanes(matrix)):
         invert_block(matrix, first)
@@ -65,31 +65,47 @@ def start_gram(gram: FloatArray, size: int, ridge: float) -> None:
 
 
 @compiled
-def add_gram(gram: FloatArray, size: int, rows: FloatArray, count: int) -> None:
-    """Add rows[:count]' rows[:count] to the upper triangle of gram[:size, :size].
+def add_gram(
+    gram: FloatArray,
+    size: int,
+    matrix: FloatArray,
+    rows: Int32Array | None,
+    start: int,
+    stop: int,
+) -> None:
+    """Add taken' taken to the upper triangle of gram[:size, :size].
+
+    What is taken is matrix[rows[start:stop]], or matrix[start:stop] where ``rows`` is None.
 
     Args:
         gram: both sides padded(size) or more; the lower triangle is overwritten.
-        rows: [count or more, padded(size) or more], zero in the padding.
+        matrix: [.., padded(size) or more], zero in the padding.
     """
-    for start in range(0, count, _CHUNK):
-        stop = min(start + _CHUNK, count)
+    for first in range(start, stop, _CHUNK):
+        end = min(first + _CHUNK, stop)
         for row in range(0, size, _TILE_ROWS):
-            _add_tiles(gram, size, row, rows, start, stop, 1.0)
+            _add_tiles(gram, size, row, matrix, rows, first, end, 1.0)
 
 
 @compiled
 def _add_tiles(
-    total: FloatArray, size: int, row: int, rows: FloatArray, start: int, stop: int, factor: float
+    total: FloatArray,
+    size: int,
+    row: int,
+    matrix: FloatArray,
+    rows: Int32Array | None,
+    start: int,
+    stop: int,
+    factor: float,
 ) -> None:
-    """Add factor * rows[start:stop]' rows[start:stop] to _TILE_ROWS rows of total from ``row``."""
+    """Add factor * taken' taken, as in ``add_gram``, to _TILE_ROWS rows of total from ``row``."""
     lanes = count_lanes(total)
     column = row - row % lanes
     while column + lanes < size:
-        add_tile(total, row, column, rows, start, stop, factor, _TILE_ROWS, 2)
+        add_tile(total, row, column, matrix, rows, start, stop, factor, _TILE_ROWS, 2)
         column += 2 * lanes
     if column < size:
-        add_tile(total, row, column, rows, start, stop, factor, _TILE_ROWS, 1)
+        add_tile(total, row, column, matrix, rows, start, stop, factor, _TILE_ROWS, 1)
 
 
 @compiled

@@ -24,7 +24,6 @@ from recsys_core.tiles import (
     GROUP,
     add_group,
     add_rows,
-    copy_group,
     copy_row,
     copy_transposed,
     count_lanes,
@@ -32,8 +31,6 @@ from recsys_core.tiles import (
     pad_columns,
 )
 
-_ROWS = 64
-"""Ratings gathered at once: what bounds memory, and at 64 columns fits the first cache."""
 _DETOUR = 24
 """How many columns more than ratings it takes for the smaller system to be worth its detour."""
 _CONDITION = 1e6
@@ -113,7 +110,7 @@ def _solve_in(
     # has to be a number: arithmetic on what memory held before may be slow. Rows of 64 numbers
     # would put a column in a few sets of the cache.
     longer = width + count_lanes(number)
-    rows = _start(max(_ROWS, width) * longer, number).reshape((-1, longer))
+    rows = _start(width * longer, number).reshape((-1, longer))
     system = _start(width * longer, number).reshape((-1, longer))
     target, halfway = _start(width, number), _start(width, number)
     narrow_scales = _start(width, number)
@@ -155,7 +152,6 @@ def _solve_in(
                 gram,
                 ridge,
                 values[0] + ridge,
-                rows,
                 system,
                 target,
                 halfway,
@@ -185,7 +181,6 @@ def _solve_many(
     gram: Float64Array,
     ridge: float,
     least: float,
-    rows: FloatArray,
     system: FloatArray,
     target: FloatArray,
     halfway: FloatArray,
@@ -193,10 +188,7 @@ def _solve_many(
     residual: Float64Array,
     errors: Float64Array,
 ) -> tuple[bool, float]:
-    """Whether p is found, and the minimum; A is taken ``_ROWS`` ratings at a time.
-
-    ``least``: no eigenvalue of the system is below it.
-    """
+    """Whether p is found, and the minimum; ``least``: no eigenvalue of the system is below it."""
     if len(gram) > 0:
         for row in range(len(gram)):
             copy_row(system, row, gram, row)
@@ -204,11 +196,9 @@ def _solve_many(
     else:
         start_gram(system, size, ridge)
     _clear(target)
-    for start in range(0, len(items), _ROWS):
-        stop = min(start + _ROWS, len(items))
-        for at in range(start, stop, GROUP):
-            copy_group(rows, at - start, matrix, items, at, stop, targets, target)
-        add_gram(system, size, rows, stop - start)
+    for at in range(0, len(items), GROUP):
+        add_group(matrix, items, at, len(items), targets, at, target)
+    add_gram(system, size, matrix, items, 0, len(items))
     if not _suits(system, size, least):
         return False, 0.0
     factorize(system, size)
@@ -269,7 +259,7 @@ def _solve_few(
     for at in range(0, n, count_lanes(rows)):
         copy_transposed(rows, at, matrix, items, n, narrow_scales)
     start_gram(system, n, 1.0)
-    add_gram(system, n, rows, len(scales))
+    add_gram(system, n, rows, None, 0, len(scales))
     if not _suits(system, n, 1.0):
         return False, 0.0
     factorize(system, n)

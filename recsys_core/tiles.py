@@ -66,6 +66,7 @@ def add_tile(
     total: Any,
     row: Any,
     column: Any,
+    matrix: Any,
     rows: Any,
     start: Any,
     stop: Any,
@@ -73,27 +74,33 @@ def add_tile(
     n_rows: Any,
     n_vectors: Any,
 ) -> Any:
-    """total[row + i, column + j] += factor * rows[start:stop, row + i] . rows[.., column + j]
+    """total[row + i, column + j] += factor * taken[:, row + i] . taken[:, column + j]
 
-    for i < n_rows and j in n_vectors vectors; both numbers are literal.
+    for i < n_rows and j in n_vectors vectors; both numbers are literal. What is taken is
+    matrix[rows[start:stop]], or matrix[start:stop] where ``rows`` is None.
     """
     index = types.intp
-    signature = types.void(total, index, index, rows, index, index, total.dtype, n_rows, n_vectors)
+    signature = types.void(
+        total, index, index, matrix, rows, index, index, total.dtype, n_rows, n_vectors
+    )
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        total, row, column, rows, start, stop, factor, _, _ = arguments
+        total, row, column, matrix, rows, start, stop, factor, _, _ = arguments
         vectors = Vectors(context, builder, signature.args[0].dtype)
         total_at = vectors.point_into(signature.args[0], total)
-        rows_at = vectors.point_into(signature.args[3], rows)
+        matrix_at = vectors.point_into(signature.args[3], matrix)
         starts = [j * vectors.lanes for j in range(n_vectors.literal_value)]
         tile = [(i, j) for i in range(n_rows.literal_value) for j in starts]
         sums = [cgutils.alloca_once_value(builder, vectors.zero) for _ in tile]
         with vectors.loop(start, stop, 1) as at:
+            taken = at
+            if signature.args[4] != types.none:
+                taken = vectors.take_place(signature.args[4], rows, at)
             left = [
-                vectors.spread(builder.load(rows_at(at, row, i)))
+                vectors.spread(vectors.take(matrix_at(taken, row, i)))
                 for i in range(n_rows.literal_value)
             ]
-            right = {j: vectors.load(rows_at(at, column, j)) for j in starts}
+            right = {j: vectors.load(matrix_at(taken, column, j)) for j in starts}
             for (i, j), held in zip(tile, sums, strict=True):
                 builder.store(vectors.add_product(builder.load(held), left[i], right[j]), held)
         scale = vectors.spread(factor)
@@ -318,46 +325,6 @@ def copy_row(_context: Any, into: Any, at: Any, matrix: Any, row: Any) -> Any:
         start, stop = ir.Constant(row.type, 0), vectors.width(signature.args[2], matrix)
         with vectors.loop(start, stop, vectors.lanes) as column:
             vectors.store(vectors.load(matrix_at(row, column)), into_at(at, column))
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def copy_group(
-    _context: Any,
-    into: Any,
-    first: Any,
-    matrix: Any,
-    rows: Any,
-    at: Any,
-    stop: Any,
-    factors: Any,
-    total: Any,
-) -> Any:
-    """into[first + i] = matrix[rows[at + i]] for i < GROUP; the sum of factors[at + i] times them.
-
-    It is added to ``total``, up to at + i = stop; ``into`` has whole groups of rows.
-    """
-    index = types.intp
-    signature = types.void(into, index, matrix, rows, index, index, factors, total)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        into, first, matrix, rows, at, stop, factors, total = arguments
-        vectors = Vectors(context, builder, signature.args[0].dtype)
-        into_at, matrix_at, total_at = (
-            vectors.point_into(signature.args[place], array)
-            for place, array in ((0, into), (2, matrix), (7, total))
-        )
-        group = vectors.find_group(signature.args[3], rows, at, stop, GROUP)
-        spread = vectors.take_factors(signature.args[6], factors, at, group)
-        nothing, width = ir.Constant(at.type, 0), vectors.width(signature.args[2], matrix)
-        with vectors.loop(nothing, width, vectors.lanes) as column:
-            taken = [vectors.load(matrix_at(row, column)) for _, row in group]
-            for i, vector in enumerate(taken):
-                vectors.store(vector, into_at(vectors.after(first, i), column))
-            before = vectors.load(total_at(column))
-            vectors.store(vectors.combine(before, spread, taken), total_at(column))
         return context.get_dummy_value()
 
     return signature, generate

@@ -71,6 +71,16 @@ class Vectors:
         vector = self.builder.load(pointer, align=align)
         return vector if stored == self.number else self.convert(vector, self.type)
 
+    def take(self, address: Any) -> Any:
+        """One number, made one of this type."""
+        number = self.builder.load(address)
+        return number if number.type == self.number else self.convert(number, self.number)
+
+    def take_place(self, places_type: Any, places: Any, at: Any) -> Any:
+        """One index out of an array of integers of any type."""
+        place = self.builder.load(self.point_into(places_type, places)(at))
+        return self.context.cast(self.builder, place, places_type.dtype, types.intp)
+
     def convert(self, given: Any, wanted: Any) -> Any:
         to_wide = isinstance(self.number, ir.DoubleType)
         return (self.builder.fpext if to_wide else self.builder.fptrunc)(given, wanted)
@@ -123,15 +133,12 @@ class Vectors:
 
         The first stands in for those that are not.
         """
-        rows_at = self.point_into(rows_type, rows)
         group = []
         for i in range(size):
             place = self.after(at, i)
             inside = self.builder.icmp_signed("<", place, stop)
-            row = self.builder.load(rows_at(self.builder.select(inside, place, at)))
-            group.append(
-                (inside, self.context.cast(self.builder, row, rows_type.dtype, types.intp))
-            )
+            known = self.builder.select(inside, place, at)
+            group.append((inside, self.take_place(rows_type, rows, known)))
         return group
 
     def take_factors(
@@ -142,9 +149,7 @@ class Vectors:
         spread = []
         for i, (inside, _) in enumerate(group):
             place = self.builder.select(inside, self.after(first, i), first)
-            factor = self.builder.load(factors_at(place))
-            if factor.type != self.number:
-                factor = self.convert(factor, self.number)
+            factor = self.take(factors_at(place))
             spread.append(self.spread(self.builder.select(inside, factor, zero)))
         return spread
 

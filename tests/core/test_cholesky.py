@@ -16,7 +16,7 @@ def make_gram(rows: np.ndarray, ridge: float) -> np.ndarray:
     wide[:, : rows.shape[1]] = rows
     gram = np.full((height, height + 16), 5.0, rows.dtype)  # as if used before
     start_gram(gram, rows.shape[1], ridge)
-    add_gram(gram, rows.shape[1], wide, len(rows))
+    add_gram(gram, rows.shape[1], wide, None, 0, len(rows))
     return gram
 
 
