@@ -19,6 +19,7 @@ import click
 from jobs.errors import ConfigError, JobError, MachineError
 from jobs.printing import printable
 from jobs.stages import is_json_log
+from jobs.stop import Stopped, stops_on_sigterm
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -34,13 +35,13 @@ _DEFAULT_CONFIG = _CONF / "sample.toml"
 
 
 def _exits_with_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn a JobError into one line on stderr and its exit code."""
+    """Turn a JobError, or a stop from outside, into one line on stderr and its exit code."""
 
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
             return command(*args, **kwargs)
-        except JobError as error:
+        except (JobError, Stopped) as error:
             if is_json_log():
                 logger.error("%s", error)
             else:
@@ -175,7 +176,8 @@ def nightly(
     set_up_logging(log_format)
     day = _parse_run_date(run_date)
     # A dry run publishes nothing: it is no run to those who read the figures.
-    with report_metrics(None if dry_run else metrics_file, day) as figures:
+    metrics = report_metrics(None if dry_run else metrics_file, day)
+    with stops_on_sigterm(), metrics as figures:
         config, choices = _load(config_file, overrides), Choices(**flags)
         from jobs.nightly import plan_night, run_nightly
         from jobs.session import open_session

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.errors import JobError, MachineError
+from jobs.stop import Stopped
 
 LAST_SUCCESS = "recsys_last_success_timestamp_seconds"
 LAST_RUN = "recsys_last_run_timestamp_seconds"
@@ -55,7 +56,7 @@ def report_metrics(
             check_metrics_file(path)
         yield figures
         exit_code = 0
-    except JobError as error:
+    except (JobError, Stopped) as error:
         exit_code = error.exit_code
         raise
     finally:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import numpy as np
+from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
 from jobs.choices import Choices
@@ -37,6 +38,7 @@ from jobs.schemas import RECOMMENDATIONS
 from jobs.session import choose_partitions
 from jobs.stages import is_json_log, name_run
 from jobs.status import FinalState, RunStatus
+from jobs.stop import Stopped
 from jobs.storage import Storage, open_storage
 from jobs.summary import pick_lists, print_summary, print_table
 from recsys_core.model_format import SavedModel
@@ -75,7 +77,8 @@ def run_nightly(
             published = release_run(spark, config, storage, candidate, choices)
         finally:
             staged.discard()  # what was kept has left the staging directory by then
-            spark.catalog.clearCache()
+            with contextlib.suppress(Py4JError, OSError):  # where the JVM has died, so has this
+                spark.catalog.clearCache()
         rows = published.manifest["rows"][RECOMMENDATIONS.name]
         status.finish("published", 0, directory=published.directory, rows=rows)
     if not is_json_log():
@@ -121,6 +124,9 @@ def _reported(storage: Storage, run: Run) -> Iterator[RunStatus]:
             yield status
     except JobError as error:
         status.finish(states.get(type(error), "failed"), error.exit_code, message=str(error))
+        raise
+    except Stopped as stopped:
+        status.finish("failed", stopped.exit_code, message=str(stopped))
         raise
     except BaseException as error:
         status.finish("failed", 1, message=f"{type(error).__name__}: {error}")

@@ -3,15 +3,22 @@
 import json
 import logging
 import os
+import signal
 from datetime import UTC, date, datetime
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+from nights import SampleNight
 from pyspark.sql import SparkSession
 
+from jobs import stages
+from jobs.cli import main
 from jobs.run_id import Run
 from jobs.status import STATUS, STATUS_FILE, RunStatus, read_status
+from jobs.stop import Stopped, stops_on_sigterm
 from jobs.storage import LocalStorage, Storage, open_storage
 
 NIGHT = date(2026, 11, 21)
@@ -104,3 +111,69 @@ def test_a_damaged_status_is_none(tmp_path: Path, content: str) -> None:
 
 def test_an_output_without_runs_has_no_status(spark: SparkSession, tmp_path: Path) -> None:
     assert read_status(open_storage(spark, str(tmp_path / "none"))) is None
+
+
+class SendSigterm(logging.Handler):
+    """Sends SIGTERM to this process when a line of the log begins so."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__()
+        self.line = line
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().startswith(self.line):
+            os.kill(os.getpid(), SIGTERM)
+
+
+@pytest.mark.parametrize("line", ["train: done", "audit: done"])
+def test_a_night_that_is_told_to_stop_says_so_and_cleans_up(
+    spark: SparkSession,
+    sample_night: SampleNight,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    line: str,
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(type(spark), "stop", lambda _: None)
+    monkeypatch.setattr(stages, "set_up_logging", lambda *_: None)
+    stopper, figures, before = SendSigterm(line), tmp_path / "run.prom", signal.getsignal(SIGTERM)
+    logging.root.addHandler(stopper)
+    try:
+        done = CliRunner().invoke(
+            main,
+            [
+                "nightly",
+                f"--set=input.ratings={sample_night.data}/ratings.csv",
+                f"--set=output.path={tmp_path}/out",
+                f"--metrics-file={figures}",
+            ],
+        )
+    finally:
+        logging.root.removeHandler(stopper)
+    assert done.exit_code == 143
+    assert done.stderr.splitlines()[-1] == "error: stopped by SIGTERM"
+    status = read_status(LocalStorage(tmp_path / "out"))
+    assert status is not None
+    assert (status["state"], status["exit_code"]) == ("failed", 143)
+    assert status["message"] == "stopped by SIGTERM"
+    assert "recsys_last_run_exit_code 143.0" in figures.read_text()
+    assert not (tmp_path / "out" / "current").exists()
+    assert not [*(tmp_path / "out" / ".staging").glob("*")]
+    assert signal.getsignal(SIGTERM) == before
+
+
+def test_a_second_sigterm_does_not_stop_the_cleaning_up() -> None:
+    cleaned = []
+
+    def stop_twice() -> None:
+        with stops_on_sigterm():
+            try:
+                os.kill(os.getpid(), SIGTERM)
+            finally:
+                os.kill(os.getpid(), SIGTERM)
+                cleaned.append(True)
+
+    with pytest.raises(Stopped, match="stopped by SIGTERM"):
+        stop_twice()
+    assert cleaned

@@ -1,17 +1,21 @@
-"""A night killed with SIGKILL in one of its stages, and the same command again.
+"""A night killed with SIGKILL in one of its stages, and the same command again; and SIGTERM.
 
 Minutes each: ``./spark-submit.sh test -m long tests/system/test_killed_nights.py``. What dies
 inside publishing is in ``test_publish_kills.py``, at every step.
 """
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGTERM
 
 import pytest
 from clusters import QUICK_START, Night, hash_rows, processes_of, start_night, wait_for
 
 from jobs.sample import write_sample
+from jobs.status import read_status
+from jobs.storage import LocalStorage
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -84,3 +88,26 @@ def test_a_killed_night_changes_nothing_and_the_next_one_needs_no_help(
     assert hash_rows(place.current / "recommendations") == place.rows
     assert not [*(place.output / ".staging").glob("*")]
     assert not processes_of(tmp_path)
+
+
+@pytest.mark.parametrize("all_of_it", [False, True], ids=["the driver", "its JVM too"])
+def test_a_night_that_is_told_to_stop_says_so(
+    place: Place, tmp_path: Path, all_of_it: bool
+) -> None:
+    before = place.current
+    night = place.start(tmp_path / "night")
+    night.wait_for(lambda: "train: done" in night.output, "scoring")
+    status = read_status(LocalStorage(place.output))
+    assert status is not None
+    assert status["state"] == "running"
+    if all_of_it:
+        os.killpg(night.process.pid, SIGTERM)
+    else:
+        os.kill(status["pid"], SIGTERM)
+    assert night.wait() in (143, -SIGTERM)
+    wait_for(lambda: not processes_of(tmp_path), "end of all processes", 30)
+    ended = read_status(LocalStorage(place.output), status["run_id"])
+    assert ended is not None
+    assert (ended["state"], ended["message"]) == ("failed", "stopped by SIGTERM")
+    assert place.current == before
+    assert not [*(place.output / ".staging").glob("*")]
