@@ -145,6 +145,7 @@ def test_a_night_that_is_told_to_stop_says_so_and_cleans_up(
             [
                 "nightly",
                 f"--set=input.ratings={sample_night.data}/ratings.csv",
+                f"--set=input.items={sample_night.data}/movies.csv",
                 f"--set=output.path={tmp_path}/out",
                 f"--metrics-file={figures}",
             ],
