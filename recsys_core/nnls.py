@@ -13,7 +13,7 @@ import numpy as np
 from recsys_core.arrays import BoolArray, Float64Array, Int64Array
 from recsys_core.cholesky import factorize, padded, solve
 from recsys_core.compiled import compiled
-from recsys_core.tiles import GROUP, add_group, add_rows, pad_columns
+from recsys_core.tiles import GROUP, add_group, add_rows, count_lanes, pad_columns
 
 _SWEEPS = 12
 _RIDGE = 1e-10
@@ -48,7 +48,7 @@ def _solve_rows(gram: Float64Array, targets: Float64Array, weights: Float64Array
     n_factors = gram.shape[0]
     width = gram.shape[1]
     gradient, solution, halfway = np.zeros(width), np.zeros(width), np.zeros(width)
-    matrix, inverse_diagonal = np.zeros((width, width + 8)), 1.0 / np.diag(gram)
+    matrix, inverse_diagonal = np.zeros((width, width + count_lanes(gram))), 1.0 / np.diag(gram)
     passive, support = np.empty(n_factors, np.bool_), np.empty(n_factors, np.int64)
     for row in range(len(targets)):
         target, weight = targets[row], weights[row]

@@ -241,10 +241,8 @@ def subtract_block(
         )
         rows = [vectors.after(first, i) for i in range(vectors.lanes)]
         negative = [vectors.spread(builder.fneg(builder.load(factors_at(row)))) for row in rows]
-        with vectors.loop(vectors.after(first, vectors.lanes), stop, vectors.lanes) as column:
-            taken = [vectors.load(matrix_at(row, column)) for row in rows]
-            before = vectors.load(total_at(column))
-            vectors.store(vectors.combine(before, negative, taken), total_at(column))
+        start = vectors.after(first, vectors.lanes)
+        vectors.add_combination(total_at, negative, matrix_at, rows, start, stop)
         return context.get_dummy_value()
 
     return signature, generate
@@ -265,13 +263,8 @@ def solve_block(
             for place, array in ((0, matrix), (3, target), (4, solution))
         )
         rows = [vectors.after(first, i) for i in range(vectors.lanes)]
-        sums = [cgutils.alloca_once_value(builder, vectors.zero) for _ in rows]
-        with vectors.loop(vectors.after(first, vectors.lanes), stop, vectors.lanes) as column:
-            other = vectors.load(solution_at(column))
-            for row, held in zip(rows, sums, strict=True):
-                taken = vectors.load(matrix_at(row, column))
-                builder.store(vectors.add_product(builder.load(held), taken, other), held)
-        later = vectors.sum_up([builder.load(held) for held in sums])
+        start = vectors.after(first, vectors.lanes)
+        later = vectors.multiply_rows(matrix_at, rows, solution_at, start, stop)
         left = builder.fsub(vectors.load(target_at(first)), later)
         products = [vectors.multiply(vectors.load(matrix_at(row, first)), left) for row in rows]
         vectors.store(vectors.sum_up(products), solution_at(first))
@@ -353,10 +346,8 @@ def add_group(
         group = vectors.find_group(signature.args[1], rows, at, stop, GROUP)
         spread = vectors.take_factors(signature.args[4], factors, first, group)
         nothing, width = ir.Constant(at.type, 0), vectors.width(signature.args[0], matrix)
-        with vectors.loop(nothing, width, vectors.lanes) as column:
-            taken = [vectors.load(matrix_at(row, column)) for _, row in group]
-            before = vectors.load(total_at(column))
-            vectors.store(vectors.combine(before, spread, taken), total_at(column))
+        taken = [row for _, row in group]
+        vectors.add_combination(total_at, spread, matrix_at, taken, nothing, width)
         return context.get_dummy_value()
 
     return signature, generate
@@ -378,14 +369,10 @@ def multiply_group(
             for place, array in ((0, matrix), (4, right), (5, into))
         )
         group = vectors.find_group(signature.args[1], rows, at, stop, GROUP)
-        sums = [cgutils.alloca_once_value(builder, vectors.zero) for _ in group]
         nothing, width = ir.Constant(at.type, 0), vectors.width(signature.args[0], matrix)
-        with vectors.loop(nothing, width, vectors.lanes) as column:
-            other = vectors.load(right_at(column))
-            for (_, row), held in zip(group, sums, strict=True):
-                taken = vectors.load(matrix_at(row, column))
-                builder.store(vectors.add_product(builder.load(held), taken, other), held)
-        vectors.store(vectors.sum_up([builder.load(held) for held in sums]), into_at(first))
+        taken = [row for _, row in group]
+        products = vectors.multiply_rows(matrix_at, taken, right_at, nothing, width)
+        vectors.store(products, into_at(first))
         return context.get_dummy_value()
 
     return signature, generate

@@ -164,6 +164,38 @@ class Vectors:
         add = self.builder.fadd
         return add(add(sums[0], sums[1]), add(sums[2], sums[3]))
 
+    def add_combination(
+        self,
+        total_at: Callable[..., Any],
+        factors: list[Any],
+        matrix_at: Callable[..., Any],
+        rows: list[Any],
+        start: Any,
+        stop: Any,
+    ) -> None:
+        """total[start:stop] += sum of factors times the matrix's rows, from start to stop."""
+        with self.loop(start, stop, self.lanes) as column:
+            taken = [self.load(matrix_at(row, column)) for row in rows]
+            before = self.load(total_at(column))
+            self.store(self.combine(before, factors, taken), total_at(column))
+
+    def multiply_rows(
+        self,
+        matrix_at: Callable[..., Any],
+        rows: list[Any],
+        right_at: Callable[..., Any],
+        start: Any,
+        stop: Any,
+    ) -> Any:
+        """A vector of the inner products of the matrix's rows and ``right``, from start to stop."""
+        sums = [cgutils.alloca_once_value(self.builder, self.zero) for _ in rows]
+        with self.loop(start, stop, self.lanes) as column:
+            other = self.load(right_at(column))
+            for row, held in zip(rows, sums, strict=True):
+                taken = self.load(matrix_at(row, column))
+                self.builder.store(self.add_product(self.builder.load(held), taken, other), held)
+        return self.sum_up([self.builder.load(held) for held in sums])
+
     def transpose(self, rows: list[Any]) -> list[Any]:
         """The columns of as many vectors as there are lanes: blocks trade places, ever larger."""
         rows = list(rows)

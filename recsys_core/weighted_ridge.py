@@ -15,7 +15,7 @@ import numpy as np
 
 from recsys_core.arrays import Float32Array, Float64Array, Int32Array, Int64Array
 from recsys_core.normal_equations import CommonSystem, solve_users
-from recsys_core.tiles import pad_columns
+from recsys_core.tiles import pad_columns, pad_width
 
 
 @dataclass(frozen=True)
@@ -103,5 +103,5 @@ class WeightedRidge:
 
 def _pad_both(matrix: Float64Array) -> Float64Array:
     """A square matrix with rows of zeros after its own too."""
-    missing = pad_columns(matrix[:1]).shape[1] - len(matrix)
+    missing = pad_width(len(matrix)) - len(matrix)
     return pad_columns(np.pad(matrix, ((0, missing), (0, 0))))
