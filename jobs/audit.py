@@ -105,6 +105,25 @@ def audit_recommendations(
         expected["rows"] -= effects["empty_places"]
         expected["with_list"] -= effects["empty_lists"]
     total = _summarize(written)
+    _require_sound(found, expected, total, rules)
+    return RecommendationsAudit(
+        rows=found["rows"],
+        users=found["users"],
+        users_without_list=expected["users"] - found["users"],
+        users_with_short_list=expected["users"] - found["full"],
+        distinct_items=total.items,
+        top_item_lists=total.top_item_lists,
+        min_score=total.lowest,
+        max_score=total.highest,
+        source_users=total.source_users,
+        content_hash=total.content_hash,
+    )
+
+
+def _require_sound(
+    found: Mapping[str, int], expected: Mapping[str, int], total: "_Totals", rules: ListRules | None
+) -> None:
+    """Name all that is wrong with the lists at once."""
     problems = {
         "rows of an item that is not in the index": found["unknown"],
         "users whose ranks are not 1..n": found["gaps"],
@@ -129,18 +148,6 @@ def audit_recommendations(
         raise AuditError(
             f"recommendations failed the audit and were not published: {'; '.join(failed)}"
         )
-    return RecommendationsAudit(
-        rows=found["rows"],
-        users=found["users"],
-        users_without_list=expected["users"] - found["users"],
-        users_with_short_list=expected["users"] - found["full"],
-        distinct_items=total.items,
-        top_item_lists=total.top_item_lists,
-        min_score=total.lowest,
-        max_score=total.highest,
-        source_users=total.source_users,
-        content_hash=total.content_hash,
-    )
 
 
 def audit_excluded(excluded: DataFrame, funnel: Sequence[FunnelCounts]) -> dict[str, int]:
