@@ -198,7 +198,7 @@ temporary = target.with_suffix(f".{os.getpid()}")
 with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
     for package in ("jobs", "recsys_core"):
         # The templates of the report go along: a driver in the cluster runs from this zip.
-        for source in sorted([*Path(package).rglob("*.py"), *Path(package).glob("templates/*")]):
+        for source in sorted([*Path(package).rglob("*.py"), *Path(package).rglob("templates/*")]):
             archive.write(source)
 temporary.replace(target)
 PYTHON

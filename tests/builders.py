@@ -6,8 +6,8 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from jobs.config import Config
-from jobs.storage import HadoopStorage, LocalStorage, Storage
+from jobs.settings.config import Config
+from jobs.storage.base import HadoopStorage, LocalStorage, Storage
 
 HEADER = "userId,movieId,rating,timestamp"
 

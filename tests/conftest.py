@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from nights import SampleNight
+from paths import CONF, ROOT
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-_DEFAULT_DATA = Path(__file__).parents[2] / "shared" / "data"
+_DEFAULT_DATA = ROOT.parent / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
@@ -30,8 +31,8 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[SparkSession]":
     """A small pinned session, made as the job makes its own; with a metastore of its own."""
     from pyspark.sql import SparkSession
 
-    from jobs.config import SparkConfig
-    from jobs.session import open_session
+    from jobs.machine.session import open_session
+    from jobs.settings.config import SparkConfig
 
     # Workers take the first python3 on PATH otherwise, also when pytest is called directly.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -67,8 +68,8 @@ def sample_night(spark: "SparkSession", tmp_path_factory: pytest.TempPathFactory
     """One night on a sample of 120 users, 90 items and 4,000 ratings, k = 7, factors published."""
     from builders import make_config
 
-    from jobs.nightly import run_nightly
-    from jobs.sample import write_sample
+    from jobs.datasets.sample import write_sample
+    from jobs.night.night import run_nightly
 
     data = tmp_path_factory.mktemp("sample")
     output = tmp_path_factory.mktemp("night") / "out"
@@ -90,8 +91,8 @@ def movielens_night(
     spark: "SparkSession", real_data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> SampleNight:
     """The night of ``conf/movielens.toml`` on ml-latest-small."""
-    from jobs.config_file import load_config
-    from jobs.nightly import run_nightly
+    from jobs.night.night import run_nightly
+    from jobs.settings.toml import load_config
 
     data = real_data / "ml-latest-small"
     output = tmp_path_factory.mktemp("movielens") / "out"
@@ -100,6 +101,6 @@ def movielens_night(
         f"input.items={data}/movies.csv",
         f"output.path={output}",
     ]
-    config = load_config(Path(__file__).parents[1] / "conf" / "movielens.toml", overrides)
+    config = load_config(CONF / "movielens.toml", overrides)
     night = run_nightly(spark, config, date(2026, 11, 21))
     return SampleNight(data, output, night.manifest)

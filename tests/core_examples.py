@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from recsys_core.mf import MfModel
-from recsys_core.nmf import NmfModel
+from recsys_core.models.mf import MfModel
+from recsys_core.models.nmf import NmfModel
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from html.parser import HTMLParser
 
-from jobs.report_parts import ReportData
+from jobs.report.parts import ReportData
 
 HOSTILE = "<script>alert(1)</script>"
 HOSTILE_TEXTS = (

@@ -21,12 +21,12 @@ from benchmarks.timing import Comparison, compare
 from scipy.sparse import csr_matrix, vstack
 from threadpoolctl import threadpool_limits
 
-from recsys_core.als import AlsModel, draw_start, iterate, make_sides, train_als
 from recsys_core.arrays import Float32Array
-from recsys_core.metrics import measure_lists
-from recsys_core.splits import Split, hold_out_at_random, hold_out_users
-from recsys_core.top_k import TopKScorer
-from recsys_core.weighted_ridge import Penalty
+from recsys_core.evaluation.metrics import measure_lists
+from recsys_core.evaluation.splits import Split, hold_out_at_random, hold_out_users
+from recsys_core.linalg.weighted_ridge import Penalty
+from recsys_core.models.als import AlsModel, draw_start, iterate, make_sides, train_als
+from recsys_core.ranking.top_k import TopKScorer
 
 DATA = Path(os.environ.get("RECSYS_DATA", Path(__file__).parents[3] / "shared" / "data"))
 N_FACTORS = (16, 32, 64, 128)
@@ -47,7 +47,7 @@ class Setting:
 
     @property
     def penalty(self) -> Penalty:
-        """The same objective here; see ``recsys_core.als``."""
+        """The same objective here; see ``recsys_core.models.als``."""
         return Penalty(self.regularization / self.alpha, 1 / (self.alpha - 1), 0.0)
 
 
@@ -212,7 +212,7 @@ def iteration_vs_implicit(runs: int) -> Comparison:
 def measure_objective(
     users: Float32Array, items: Float32Array, ratings: csr_matrix, penalty: Penalty
 ) -> float:
-    """The objective of ``recsys_core.als`` with nu = 0, of any factors."""
+    """The objective of ``recsys_core.models.als`` with nu = 0, of any factors."""
     rows = np.repeat(np.arange(len(users)), np.diff(ratings.indptr))
     scores = np.einsum("rf,rf->r", users[rows], items[ratings.indices])
     rated = np.square(1 - scores, dtype=np.float64).sum()

@@ -18,11 +18,11 @@ from rich.table import Table
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
-from recsys_core.csr import mark_seen
-from recsys_core.ease import train_ease
-from recsys_core.factor_model import FactorModel
-from recsys_core.metrics import rank_users
-from recsys_core.splits import Split, hold_out_at_random
+from recsys_core.evaluation.metrics import rank_users
+from recsys_core.evaluation.splits import Split, hold_out_at_random
+from recsys_core.models.base import FactorModel
+from recsys_core.models.ease import train_ease
+from recsys_core.sparse import mark_seen
 
 RANKS = (64, 128, 256, 512, 1024)
 SETTINGS: dict[str, Any] = {

@@ -9,15 +9,15 @@ from benchmarks.top_k_peers import one_thread
 from scipy.optimize import nnls
 from scipy.sparse import csr_matrix
 
-from recsys_core.als import AlsModel
-from recsys_core.ease import EaseModel
-from recsys_core.factor_model import FactorModel
-from recsys_core.mf import MfModel
-from recsys_core.nmf import NmfModel, train_nmf
-from recsys_core.rough_products import Float32Product
-from recsys_core.sample import iter_ratings, make_items
-from recsys_core.top_k import TopKScorer
-from recsys_core.weighted_ridge import Penalty
+from recsys_core.linalg.weighted_ridge import Penalty
+from recsys_core.models.als import AlsModel
+from recsys_core.models.base import FactorModel
+from recsys_core.models.ease import EaseModel
+from recsys_core.models.mf import MfModel
+from recsys_core.models.nmf import NmfModel, train_nmf
+from recsys_core.ranking.first_pass import Float32Product
+from recsys_core.ranking.top_k import TopKScorer
+from recsys_core.sample.generator import iter_ratings, make_items
 
 N_ITEMS = 10_000
 

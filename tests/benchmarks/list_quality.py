@@ -22,11 +22,11 @@ from benchmarks.als_training import (
 from rich.table import Table
 from scipy.sparse import csr_matrix, vstack
 
-from recsys_core.baselines import PopularityModel
-from recsys_core.csr import mark_seen
-from recsys_core.factor_model import FactorModel
-from recsys_core.registry import MODELS
-from recsys_core.splits import Split, hold_out_at_random, hold_out_users
+from recsys_core.evaluation.baselines import PopularityModel
+from recsys_core.evaluation.splits import Split, hold_out_at_random, hold_out_users
+from recsys_core.models.base import FactorModel
+from recsys_core.models.registry import MODELS
+from recsys_core.sparse import mark_seen
 
 _SEEDS = 3
 _NMF = {"init": "nndsvda", "max_iter": 100, "tol": 1e-3, "l1_ratio": 0.0}

@@ -18,7 +18,7 @@ from benchmarks.timing import Comparison, compare
 from scipy.sparse import csr_matrix
 from torch.utils.data import DataLoader, Dataset
 
-from recsys_core.mf import train_mf
+from recsys_core.models.mf import train_mf
 
 N_FACTORS, BATCH_SIZE, LEARNING_RATE, EPOCHS = 8, 128, 1e-3, 10
 _DATA = Path(os.environ.get("RECSYS_DATA", Path(__file__).parents[3] / "shared" / "data"))

@@ -28,19 +28,19 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from scipy.sparse import csr_matrix
 
-from jobs.account import account_rows
-from jobs.clean import clean_ratings
-from jobs.config import Config
-from jobs.index import IndexedRatings, index_ratings
-from jobs.nightly import run_nightly
-from jobs.read import read_ratings
-from jobs.score import score_users
-from jobs.session import choose_partitions, open_session
-from jobs.train import collect_ratings
-from recsys_core.nmf import NmfModel
-from recsys_core.rough_products import Float32Product
-from recsys_core.sample import iter_ratings, make_items
-from recsys_core.top_k import TopKScorer
+from jobs.input.read_ratings import read_ratings
+from jobs.machine.session import choose_partitions, open_session
+from jobs.night.night import run_nightly
+from jobs.ratings.clean import clean_ratings
+from jobs.ratings.gather import account_rows
+from jobs.ratings.index import IndexedRatings, index_ratings
+from jobs.settings.config import Config
+from jobs.stages.score import score_users
+from jobs.stages.train import collect_ratings
+from recsys_core.models.nmf import NmfModel
+from recsys_core.ranking.first_pass import Float32Product
+from recsys_core.ranking.top_k import TopKScorer
+from recsys_core.sample.generator import iter_ratings, make_items
 
 N_FACTORS, K, CORES = 64, 10, 2
 _MANY_USERS = 100_000

@@ -13,7 +13,7 @@ from benchmarks.timing import Comparison, compare, time_once
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
-from recsys_core.top_k import USERS_PER_BLOCK, TopKScorer, choose_width
+from recsys_core.ranking.top_k import USERS_PER_BLOCK, TopKScorer, choose_width
 
 CHECKED_USERS = 256
 

@@ -20,8 +20,8 @@ import numpy as np
 from rich.table import Table
 from scipy.sparse import csr_matrix
 
-from recsys_core.registry import MODELS
-from recsys_core.sample import iter_ratings, make_items
+from recsys_core.models.registry import MODELS
+from recsys_core.sample.generator import iter_ratings, make_items
 
 SIZES = {2_000_000: (20_000, 20_000), 20_000_000: (200_000, 20_000)}
 """Ratings: users and items."""

@@ -9,7 +9,7 @@ from builders import STORAGES, make_config
 from nights import SampleNight
 from pyspark.sql import SparkSession
 
-from jobs.storage import Storage
+from jobs.storage.base import Storage
 
 
 @pytest.fixture(params=STORAGES)
@@ -24,7 +24,7 @@ def next_night(
 ) -> SampleNight:
     """The night after ``sample_night``, on a copy of its output: with titles, a number of clusters
     that is chosen, one item less, and popular items for a user of few ratings."""
-    from jobs.nightly import run_nightly
+    from jobs.night.night import run_nightly
 
     output = tmp_path_factory.mktemp("next") / "out"
     shutil.copytree(sample_night.output, output, symlinks=True)

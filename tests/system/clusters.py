@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 FAULTS = Path(__file__).parent / "faults"
 WORKER_HOSTS = ("127.0.0.1", "127.0.0.2")
 """A speculative copy of a task never runs on the host of the first: so there are two."""

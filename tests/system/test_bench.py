@@ -10,7 +10,7 @@ from benchmarks.top_k_peers import Problem
 from click.testing import CliRunner
 from scipy.sparse import csr_matrix
 
-from recsys_core.top_k import TopKScorer
+from recsys_core.ranking.top_k import TopKScorer
 
 PROMISED = {
     "topk_vs_matmul",

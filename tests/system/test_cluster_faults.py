@@ -23,7 +23,7 @@ from clusters import (
     wait_for,
 )
 
-from jobs.sample import write_sample
+from jobs.datasets.sample import write_sample
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]  # of a machine others use as well
 

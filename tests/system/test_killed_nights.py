@@ -13,9 +13,9 @@ from signal import SIGTERM
 import pytest
 from clusters import QUICK_START, Night, hash_rows, processes_of, start_night, wait_for
 
-from jobs.sample import write_sample
-from jobs.status import read_status
-from jobs.storage import LocalStorage
+from jobs.datasets.sample import write_sample
+from jobs.runs.status import read_status
+from jobs.storage.base import LocalStorage
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 

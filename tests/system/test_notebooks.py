@@ -7,23 +7,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from paths import ROOT
 from pyspark.sql import SparkSession
 from scipy.sparse import csr_matrix
 
-from jobs.config import MfConfig
-from jobs.config_file import load_config
-from jobs.inspection import read_user_ratings
-from jobs.model_store import load_model
-from jobs.nightly import run_nightly
-from jobs.personas import ask_persona, load_personas
-from recsys_core.mf import train_mf
-from recsys_core.model_format import SavedModel
-from recsys_core.nmf import train_nmf
-from recsys_core.recommender import recommend, reconstruct, resolve_query, to_row
+from jobs.ask.inspect import read_user_ratings
+from jobs.ask.personas import ask_persona, load_personas
+from jobs.night.night import run_nightly
+from jobs.runs.model_files import load_model
+from jobs.settings.config import MfConfig
+from jobs.settings.toml import load_config
+from recsys_core.models.mf import train_mf
+from recsys_core.models.nmf import train_nmf
+from recsys_core.query.recommender import recommend, reconstruct, resolve_query, to_row
+from recsys_core.query.saved_model import SavedModel
 
 pytestmark = pytest.mark.real
 
-CONF = Path(__file__).parents[2] / "conf"
+CONF = ROOT / "conf"
 TORCH_LOSSES = [11.07, 0.760, 0.660, 0.649, 0.601, 0.518, 0.449, 0.406, 0.380, 0.363, 0.351, 0.342]
 """The third notebook's output, every tenth epoch."""
 

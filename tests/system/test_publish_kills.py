@@ -1,7 +1,7 @@
 """A publish that is killed with SIGKILL before each of its steps in turn, without Spark.
 
-A step is a call from Python into C that can change a file: those of ``jobs.publish``, ``jobs.runs``
-and ``jobs.storage`` change in no other way.
+A step is a call from Python into C that can change a file: those of ``jobs.runs.staged``,
+``jobs.runs.records`` and ``jobs.storage.base`` change in no other way.
 """
 
 import json
@@ -25,12 +25,12 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jobs.publish import StagedRun, switch_current
-from jobs.run_id import Run
-from jobs.runs import hold_output, prepare_output, remove_old_runs
-from jobs.schemas import RECOMMENDATIONS
-from jobs.status import RunStatus
-from jobs.storage import LocalStorage, local_path
+from jobs.runs.staged import StagedRun, switch_current
+from jobs.runs.run import Run
+from jobs.runs.records import hold_output, prepare_output, remove_old_runs
+from jobs.tables.published import RECOMMENDATIONS
+from jobs.runs.status import RunStatus
+from jobs.storage.base import LocalStorage, local_path
 
 N_ROWS = 5
 READS = (

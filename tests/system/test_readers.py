@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.publish import StagedRun, switch_current
-from jobs.run_id import Run
-from jobs.runs import hold_output, prepare_output, remove_old_runs
-from jobs.storage import LocalStorage
+from jobs.runs.records import hold_output, prepare_output, remove_old_runs
+from jobs.runs.run import Run
+from jobs.runs.staged import StagedRun, switch_current
+from jobs.storage.base import LocalStorage
 
 N_USERS, N_FILES, N_PUBLISHES = 400, 4, 20
 Rows = list[tuple[int, str]]  # user, run id

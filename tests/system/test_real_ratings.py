@@ -11,16 +11,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from nights import SampleNight
+from paths import ROOT
 from pyspark.sql import SparkSession
 from scipy.optimize import nnls
 
-from jobs.config_file import load_config
-from jobs.nightly import run_nightly
-from recsys_core.model_format import FILES, SavedModel, decode_model
+from jobs.night.night import run_nightly
+from jobs.settings.toml import load_config
+from recsys_core.query.saved_model import FILES, SavedModel, decode_model
 
 pytestmark = pytest.mark.real
 
-CONF = Path(__file__).parents[2] / "conf"
+CONF = ROOT / "conf"
 NIGHT = date(2026, 11, 21)
 
 

@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 from nights import SampleNight
+from paths import ROOT
 from report_pages import HOSTILE, HOSTILE_TEXTS, with_hostile_texts
 
-from jobs.report import render_report
-from jobs.report_files import find_run, read_report
-from jobs.storage import LocalStorage
+from jobs.report.page import render_report
+from jobs.report.read_run import find_run, read_report
+from jobs.storage.base import LocalStorage
 
 SECONDS = 30
-README_PICTURE = Path(__file__).parents[2] / ".readme" / "report.webp"
+README_PICTURE = ROOT / ".readme" / "report.webp"
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
 
 

@@ -4,14 +4,13 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from builders import make_config
+from paths import ROOT
 
-from jobs.plan import InputSize, make_plan
+from jobs.machine.plan import InputSize, make_plan
 
-ROOT = Path(__file__).parents[2]
 N_ITEMS, N_FACTORS, PER_USER = 120_000, 32, 50
 
 SCORE = """
@@ -19,10 +18,10 @@ import json, re, sys, time
 from pathlib import Path
 import numpy as np
 import pyarrow as pa
-from jobs.score import ScoringModel, score_batches
-from jobs.user_rows import cut_pieces, make_lists
-from recsys_core.nmf import NmfModel
-from recsys_core.rules import ListRules, group_items
+from jobs.stages.score import ScoringModel, score_batches
+from jobs.ratings.user_rows import cut_pieces, make_lists
+from recsys_core.models.nmf import NmfModel
+from recsys_core.ranking.list_rules import ListRules, group_items
 
 n_items, n_factors, n_users, per_user, one_user, with_rules = map(int, sys.argv[1:])
 rng = np.random.default_rng(0)

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from paths import ROOT
 
-from jobs.publish import StagedRun, switch_current
-from jobs.run_id import Run
-from jobs.runs import hold_output
-from jobs.storage import LocalStorage
-
-ROOT = Path(__file__).parents[2]
+from jobs.runs.records import hold_output
+from jobs.runs.run import Run
+from jobs.runs.staged import StagedRun, switch_current
+from jobs.storage.base import LocalStorage
 
 
 def submit(*arguments: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":

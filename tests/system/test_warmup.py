@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "conf" / "sample.toml"
 
 # Answers as the real one does when asked for its version, so that archives get the same name.

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-TARGET = "jobs.score"
+TARGET = "jobs.stages.score"
 WAIT_SECONDS = 120
 
 

@@ -1,0 +1,1 @@
+"""What a published run or its model says of somebody or something. Without Spark."""

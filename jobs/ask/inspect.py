@@ -1,0 +1,119 @@
+"""Look inside a saved model as the notebooks do: P, Q, R, the error, a user, the factors."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from jobs.errors import ConfigError, InputError
+from jobs.process.terminal import printable
+from recsys_core.query.recommender import reconstruct, to_row
+from recsys_core.query.saved_model import SavedModel
+
+_TOP_ITEMS = 5
+_SHOWN_RATINGS = 15
+
+
+def describe_saved_model(saved: SavedModel) -> Iterator[str]:
+    """Shapes, figures, and for each factor the items that weigh most in it."""
+    facts = saved.facts
+    n_items, n_factors = saved.model.item_embeddings.shape
+    n_users, n_ratings = facts["n_users"], facts["n_ratings"]
+    yield f"model {saved.model.kind}, trained in run {printable(facts['run_id'])}"
+    filled = n_ratings / (n_users * n_items)
+    yield f"R  {n_users} users x {n_items} items, {n_ratings:,} ratings ({filled:.2%} filled)"
+    yield f"P  {n_users} x {n_factors}  (user factors, folded in when asked for)"
+    yield f"Q  {n_factors} x {n_items}  (item factors)"
+    for name, value in facts["figures"].items():
+        yield f"{printable(name).replace('_', ' ')}: {value:.6g}"
+    if facts["losses"]:
+        yield f"loss: {facts['losses'][0]:.4f} at first, {facts['losses'][-1]:.4f} at last"
+    yield ""
+    yield "items that weigh most in each factor:"
+    yield from _list_factors(saved)
+
+
+def _list_factors(saved: SavedModel) -> Iterator[str]:
+    factors = saved.model.item_embeddings
+    for factor in range(factors.shape[1]):
+        top = np.argsort(-factors[:, factor], kind="stable")[:_TOP_ITEMS]
+        names = "; ".join(f"{_name(saved, item)} {factors[item, factor]:.2f}" for item in top)
+        yield f"  {factor:3d}  {names}"
+
+
+def _name(saved: SavedModel, item: int) -> str:
+    return printable(saved.catalog.titles[item] or saved.catalog.id_at(item))
+
+
+def describe_user(saved: SavedModel, ratings: dict[int, float], user: str) -> Iterator[str]:
+    """A user's sparse row, its dense factors, and the row beside its reconstruction."""
+    row = to_row(ratings, len(saved.catalog))
+    factors = saved.model.fold_in(row)
+    scores = reconstruct(factors, saved)
+    yield f"user {printable(user)}: {row.nnz} ratings in R"
+    shown = list(ratings.items())[:_SHOWN_RATINGS]
+    yield f"  sparse row: {' '.join(f'{item}:{value:g}' for item, value in shown)} ..."
+    dense = np.array2string(factors[0], precision=3, max_line_width=100, threshold=64)
+    yield f"  dense factors: {dense}"
+    yield "  rated  reconstructed"
+    for item, rating in shown:
+        yield f"  {rating:5.1f}  {scores[item]:13.3f}  {_name(saved, item)}"
+    if row.nnz > _SHOWN_RATINGS:
+        yield f"  ... and {row.nnz - _SHOWN_RATINGS} more"
+
+
+def read_user_ratings(saved: SavedModel, user: str) -> dict[int, float]:
+    """item_index -> rating of one user, read from the files the model was trained on.
+
+    Cleaned as in the nightly job: rows out of range passed over, the latest rating of an item wins.
+
+    Raises:
+        InputError: the files are not on this machine, or changed their columns.
+        ConfigError: the user has no rating of an item in the model.
+    """
+    rows = pd.concat([_read_rows(file, saved.facts["columns"], user) for file in _files(saved)])
+    low, high = saved.facts["rating_range"]
+    rows["rating"] = pd.to_numeric(rows["rating"], errors="coerce")
+    rows = rows[rows["rating"].between(low, high)].sort_values(["timestamp", "rating"])
+    latest = rows.drop_duplicates("item", keep="last")
+    # By their text: a quarantined row may hold what is no id at all.
+    index_of = {str(item): index for index, item in enumerate(saved.catalog.item_ids.tolist())}
+    found: dict[int, float] = {}
+    for item, rating in zip(latest["item"].tolist(), latest["rating"].tolist(), strict=True):
+        index = index_of.get(str(item).strip())
+        if index is not None:
+            found[index] = rating
+    if not found:
+        raise ConfigError(f"--user {user}: no rating of an item in this model")
+    return dict(sorted(found.items()))
+
+
+def _files(saved: SavedModel) -> list[Path]:
+    files = [Path(uri.removeprefix("file:")) for uri in saved.facts["rating_files"]]
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise InputError(
+            f"--user reads the ratings the model was trained on; not here: {missing[0]}"
+        )
+    return files
+
+
+def _read_rows(file: Path, columns: dict[str, Any], user: str) -> pd.DataFrame:
+    """user, item, rating, timestamp of one user, as text but for Parquet's own types."""
+    names = {columns[key]: key for key in ("user", "item", "rating", "timestamp") if columns[key]}
+    try:
+        if file.suffix in (".parquet", ".pq"):
+            frame = pd.read_parquet(file, columns=list(names))
+        else:
+            frame = pd.read_csv(
+                file, usecols=list(names), sep=columns["separator"], dtype=str, on_bad_lines="skip"
+            )
+    except (ValueError, OSError) as error:
+        raise InputError(f"{file}: cannot be read as it was for training: {error}") from None
+    frame = frame.rename(columns=names)
+    frame = frame[frame["user"].astype(str) == user]
+    if "timestamp" not in frame:
+        frame["timestamp"] = 0
+    return frame

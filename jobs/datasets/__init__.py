@@ -1,0 +1,1 @@
+"""Public ratings and the built-in sample, as files for a night."""

@@ -1,0 +1,1 @@
+"""What is read: files of ratings, items and lists of items; and which rows are refused."""

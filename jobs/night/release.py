@@ -1,0 +1,184 @@
+"""Decide on a finished run: hold it to the gate, put it in its place, lead readers to it."""
+
+import logging
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from jobs.night.choices import Choices
+from jobs.night.summary import UserList
+from jobs.process.clock import StageClock
+from jobs.report.content import assemble_report, list_earlier, score_range
+from jobs.report.counting import count_lists
+from jobs.report.page import REPORT, make_report
+from jobs.report.parts import ReportData, RunItems
+from jobs.runs.gate import (
+    GateCheck,
+    check_bounds,
+    describe_failures,
+    measure_overlap,
+    require_passed,
+)
+from jobs.runs.metastore import move_table
+from jobs.runs.records import RunRecord, list_runs, read_current, remove_old_runs
+from jobs.runs.run import Run
+from jobs.runs.staged import StagedRun, switch_current
+from jobs.settings.config import Config
+from jobs.storage.base import Storage
+from jobs.tables.published import EXCLUDED, RECENT_RATINGS, RECOMMENDATIONS
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A staged run that passed its audit."""
+
+    staged: StagedRun
+    manifest: dict[str, Any]
+    lists: DataFrame
+    """The staged recommendations."""
+    shown: list[UserList]
+    items: RunItems
+    bad_factors: int
+    """Numbers among the item factors that are not finite."""
+    sampled_users: list[Any]
+    """Whose lists and ratings the report shows; empty where none is wanted."""
+
+
+@dataclass(frozen=True)
+class PublishedRun:
+    """A whole run in its place."""
+
+    run: Run
+    directory: str
+    manifest: dict[str, Any]
+    is_current: bool
+    """False for a run of an earlier date than the current one: a backfill moves no reader."""
+
+
+def release_run(
+    spark: SparkSession, config: Config, storage: Storage, candidate: Candidate, choices: Choices
+) -> PublishedRun:
+    """Publish the candidate if the gate lets it; make it current unless it is a backfill.
+
+    A backfill is compared with nothing: the current run is not the one before it.
+
+    Raises:
+        GateError: the run is in its place, marked as rejected, and ``current`` is unchanged.
+    """
+    run, clock = candidate.staged.run, StageClock(candidate.manifest["stage_seconds"])
+    current = read_current(storage)
+    leads = choices.promote or current is None or run.run_date >= current.run.run_date
+    before = current if leads else None
+    with clock.stage("gate"):
+        lists_before = None if before is None else _read_lists(spark, storage, before.run)
+        checks = _judge(config, candidate, before, lists_before)
+    failures = describe_failures(checks)
+    rejected = bool(failures) and not choices.force
+    manifest = {
+        **candidate.manifest,
+        "state": "rejected" if rejected else "published",
+        "gate": {
+            "passed": not failures,
+            "forced": bool(failures) and choices.force,
+            "compared_with": None if before is None else before.run_id,
+            "checks": [asdict(check) for check in checks],
+        },
+        "report": None,
+    }
+    if config.publish.report:
+        with clock.stage("report"):
+            manifest["report"] = make_report(
+                lambda: _describe_run(spark, storage, candidate, manifest, lists_before),
+                lambda page: candidate.staged.write_page(REPORT, page),
+            )
+    with clock.stage("publish"):
+        place = candidate.staged.keep(manifest)
+        directory = f"{storage.root}/{place}"
+        if leads and not rejected:
+            lead_readers(spark, config, storage, run)
+        _remove_old_runs(config, storage)
+    if rejected:
+        require_passed(checks, directory)
+    if failures:
+        logger.warning("published by --force, against the gate: %s", failures)
+    if current is not None and not leads:
+        logger.warning(
+            "current stays at %s, whose date is later; --promote would move it", current.run_id
+        )
+    return PublishedRun(run, directory, manifest, leads)
+
+
+def lead_readers(spark: SparkSession | None, config: Config, storage: Storage, run: Run) -> None:
+    """Make a run in its place current, and move ``publish.table`` to it.
+
+    Args:
+        spark: with the metastore; needed only where a table is configured.
+    """
+    switch_current(storage, run)
+    if config.publish.table is not None and spark is not None:
+        move_table(spark, config.publish.table, storage.uri(_lists_of(run)))
+
+
+def _lists_of(run: Run) -> str:
+    return f"{run.place}/{RECOMMENDATIONS.name}"
+
+
+def _read_lists(spark: SparkSession, storage: Storage, run: Run) -> DataFrame | None:
+    """The recommendations of an earlier run; None, and a warning, where they are gone."""
+    place = _lists_of(run)
+    if not storage.exists(place):
+        logger.warning("%s is gone: lists are not compared with it", place)
+        return None
+    return spark.read.parquet(storage.uri(place))
+
+
+def _describe_run(
+    spark: SparkSession,
+    storage: Storage,
+    candidate: Candidate,
+    manifest: dict[str, Any],
+    lists_before: DataFrame | None,
+) -> ReportData:
+    """What the report of the candidate shows."""
+    counts = count_lists(
+        candidate.lists,
+        lists_before,
+        spark.read.parquet(candidate.staged.table_uri(EXCLUDED)),
+        limits=score_range(manifest),
+        users=candidate.sampled_users,
+        recent=spark.read.parquet(candidate.staged.table_uri(RECENT_RATINGS)),
+    )
+    earlier = list_earlier(list_runs(storage), candidate.staged.run)
+    return assemble_report(manifest, candidate.items, counts, earlier)
+
+
+def _judge(
+    config: Config,
+    candidate: Candidate,
+    before: RunRecord | None,
+    lists_before: DataFrame | None,
+) -> list[GateCheck]:
+    """Every bound of the gate; those that compare only where there is a run before."""
+    overlap = None if lists_before is None else measure_overlap(candidate.lists, lists_before)
+    return check_bounds(
+        candidate.manifest,
+        config.gate,
+        bad_factors=candidate.bad_factors,
+        before=None if before is None else before.manifest,
+        overlap=overlap,
+    )
+
+
+def _remove_old_runs(config: Config, storage: Storage) -> None:
+    removed = remove_old_runs(
+        storage,
+        keep_runs=config.publish.keep_runs,
+        keep_hours=config.publish.keep_hours,
+        now=datetime.now(UTC),
+    )
+    if removed:
+        logger.info("removed old runs: %s", ", ".join(removed))

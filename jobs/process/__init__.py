@@ -1,0 +1,1 @@
+"""One process and whoever watches it: log, clock, terminal, signals, figures."""

@@ -1,0 +1,7 @@
+"""Where the checkout is that this code runs from."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+"""Holds ``conf/`` and ``spark-submit.sh``; in a zip, where these would be."""
+CONF = ROOT / "conf"

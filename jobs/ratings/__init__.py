@@ -1,0 +1,1 @@
+"""Ratings as rows of a user: gathered, cleaned, indexed, brought to the driver."""

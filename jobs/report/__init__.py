@@ -1,0 +1,1 @@
+"""The page on a run: what it shows, counted, drawn and written."""

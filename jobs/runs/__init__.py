@@ -1,0 +1,1 @@
+"""The runs of an output: written, judged, made current, listed, removed."""

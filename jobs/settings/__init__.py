@@ -1,0 +1,1 @@
+"""Settings, a file a section, and the TOML they are written in."""

@@ -1,0 +1,1 @@
+"""The steps of a night between ratings and lists, each alone: none imports another."""

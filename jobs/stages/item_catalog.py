@@ -1,0 +1,55 @@
+"""Everything a run knows of its items, in index order, for clusters and the saved model."""
+
+import pandas as pd
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.ratings.index import IndexedRatings
+from jobs.tables.published import ITEM_ID
+from recsys_core.query.saved_model import ExcludedItem, ItemCatalog
+
+
+def make_catalog(
+    indexed: IndexedRatings, dropped: pd.DataFrame, items: pd.DataFrame
+) -> ItemCatalog:
+    """Join the indexed items with the titles of the items file.
+
+    Args:
+        dropped: ``CleanRatings.excluded_items``.
+        items: ``jobs.input.read_ratings.ItemsInput.items``; items it lacks have neither title nor
+        genres.
+    """
+    index, known = indexed.index, items.set_index(ITEM_ID)
+    titles = _to_texts(known["title"].reindex(index.item_ids))
+    genres = _to_texts(known["genres"].reindex(index.item_ids))
+    dropped_titles = _to_texts(known["title"].reindex(dropped[ITEM_ID]))
+    excluded = [
+        ExcludedItem(item_id, title, reason, int(count))
+        for item_id, title, reason, count in zip(
+            dropped[ITEM_ID].tolist(),
+            dropped_titles,
+            dropped["reason"].tolist(),
+            dropped["rating_count"].tolist(),
+            strict=True,
+        )
+    ]
+    return ItemCatalog(
+        index,
+        titles,
+        genres,
+        indexed.items["rating_count"].to_numpy(),
+        indexed.items["mean_rating"].to_numpy(),
+        excluded,
+    )
+
+
+def add_titles(lists: DataFrame, catalog: ItemCatalog) -> DataFrame:
+    """``lists`` with the column ``title``, null where an item has none; its rows stay in place."""
+    id_type = lists.schema[ITEM_ID].dataType.simpleString()
+    titles = pd.DataFrame({ITEM_ID: catalog.item_ids, "title": catalog.titles})
+    known = lists.sparkSession.createDataFrame(titles, f"{ITEM_ID} {id_type}, title string")
+    return lists.join(F.broadcast(known), ITEM_ID, how="left")
+
+
+def _to_texts(values: pd.Series) -> list[str | None]:
+    return [value if isinstance(value, str) else None for value in values.tolist()]

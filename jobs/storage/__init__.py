@@ -1,0 +1,1 @@
+"""Files of an output, on a disk or a Hadoop file system."""

@@ -1,0 +1,1 @@
+"""The published tables: their columns, and the contract on them."""

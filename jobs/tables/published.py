@@ -1,0 +1,197 @@
+"""Every column name and every published table, once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import DataType
+
+USER_ID = "user_id"
+ITEM_ID = "item_id"
+ITEM_INDEX = "item_index"
+RATING = "rating"
+TIMESTAMP = "timestamp"
+REASON = "reason"
+RAW = "raw"
+FILE = "file"
+PIECE_NUMBER = "piece"
+TIMES = "times"
+RECENT = "recent"
+SEEN = "seen"
+SOURCE = "source"
+SCORE = "score"
+RANK = "rank"
+PLACE = "place"
+TITLE = "title"
+
+MODEL_SOURCE, POPULARITY_SOURCE = "model", "popularity"
+"""What made a list: the values of the column ``source``."""
+
+
+@dataclass(frozen=True)
+class TableColumn:
+    """A published column. ``type`` is Spark DDL; None for ids, which keep the caller's type."""
+
+    name: str
+    type: str | None
+    comment: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A published table: ``key`` columns identify a row, ``columns`` are in their file order."""
+
+    name: str
+    key: tuple[str, ...]
+    columns: tuple[TableColumn, ...]
+
+    def conform(self, frame: DataFrame, footer: Mapping[str, str]) -> DataFrame:
+        """``frame`` with exactly this table's columns and types, in order.
+
+        Each column carries its comment, and the first also ``footer`` (run id, run date), into the
+        schema that Spark writes to the Parquet footers.
+        """
+        return frame.select(
+            *(
+                self._column(column, footer if position == 0 else {})
+                for position, column in enumerate(self.columns)
+            )
+        )
+
+    @staticmethod
+    def _column(column: TableColumn, footer: Mapping[str, str]) -> Column:
+        expression = F.col(column.name)
+        if column.type is not None:
+            expression = expression.cast(column.type)
+        return expression.alias(column.name, metadata={"comment": column.comment, **footer})
+
+
+RECOMMENDATIONS = Table(
+    "recommendations",
+    ("user_id", "rank"),
+    (
+        TableColumn("user_id", None, "User id, as in the input."),
+        TableColumn("rank", "int", "Place in the user's list; 1 is the best."),
+        TableColumn("item_id", None, "Item id, as in the input; never one the user has rated."),
+        TableColumn("score", "float", "Model score, or number of ratings; comparable in a list."),
+        TableColumn("source", "string", "What made the row: 'model' or 'popularity'."),
+    ),
+)
+
+TITLED_RECOMMENDATIONS = Table(
+    RECOMMENDATIONS.name,
+    RECOMMENDATIONS.key,
+    (
+        *RECOMMENDATIONS.columns,
+        TableColumn("title", "string", "Title; null where the items file has none."),
+    ),
+)
+"""The same table where ``publish.titles`` is set."""
+
+ITEM_CLUSTERS = Table(
+    "item_clusters",
+    ("item_id",),
+    (
+        TableColumn("item_id", None, "Item id, as in the input."),
+        TableColumn("title", "string", "Title; null where the items file has none."),
+        TableColumn("genres", "string", "Genres separated by '|'; null where there are none."),
+        TableColumn("cluster", "int", "Cluster label, at least 0; kept from run to run."),
+        TableColumn("cluster_name", "string", "Its leading genres, and its most rated title."),
+        TableColumn("distance", "double", "Euclidean distance to the cluster's centroid."),
+        TableColumn("rating_count", "bigint", "Ratings of the item after cleaning."),
+        TableColumn("mean_rating", "double", "Mean of those, in rating units; null without any."),
+    ),
+)
+
+SIMILAR_ITEMS = Table(
+    "similar_items",
+    ("item_id", "rank"),
+    (
+        TableColumn("item_id", None, "Item id, as in the input."),
+        TableColumn("rank", "int", "Place among the item's neighbours; 1 is the nearest."),
+        TableColumn("similar_item_id", None, "The neighbour's item id."),
+        TableColumn("similarity", "float", "Cosine of the two items' factors, -1 to 1."),
+    ),
+)
+
+USER_FACTORS = Table(
+    "user_factors",
+    ("user_id",),
+    (
+        TableColumn("user_id", None, "User id, as in the input."),
+        TableColumn("factors", "array<float>", "Score = inner product with the item's factors."),
+    ),
+)
+
+ITEM_FACTORS = Table(
+    "item_factors",
+    ("item_id",),
+    (
+        TableColumn("item_id", None, "Item id, as in the input."),
+        TableColumn("factors", "array<float>", "Bias terms, where the model has any, come last."),
+    ),
+)
+
+SCORED_USERS = Table(
+    "scored_users",
+    ("user_id",),
+    (
+        TableColumn("user_id", None, "User id, as in the input."),
+        TableColumn("rating_count", "bigint", "Ratings the user was folded in from."),
+        TableColumn("ratings_hash", "bigint", "Of those; comparable in runs of one model."),
+    ),
+)
+
+RECENT_RATINGS = Table(
+    "recent_ratings",
+    ("user_id", "place"),
+    (
+        TableColumn("user_id", None, "User id, as in the input."),
+        TableColumn("place", "int", "1 is the latest; the highest where ratings have no time."),
+        TableColumn("item_id", None, "Item id, as in the input; also one that is not in the run."),
+        TableColumn("title", "string", "Title; null where the items file has none."),
+        TableColumn("rating", "double", "The rating that counts, in rating units."),
+        TableColumn("timestamp", "bigint", "Seconds since 1970; null where the input has none."),
+    ),
+)
+
+EXCLUDED = Table(
+    "excluded",
+    ("kind", "id", "reason"),
+    (
+        TableColumn("kind", "string", "'user', 'item', or 'rows': input rows, by reason."),
+        TableColumn("id", "string", "The user's or item's id, as text; null for 'rows'."),
+        TableColumn("reason", "string", "Why it is not in the run."),
+        TableColumn("rating_count", "bigint", "Its valid, distinct ratings; or the rows lost."),
+    ),
+)
+
+EVALUATION = Table(
+    "evaluation",
+    ("model", "metric", "k"),
+    (
+        TableColumn("model", "string", "Model, or baseline: 'popularity', 'item_mean'."),
+        TableColumn("metric", "string", "Name of the metric, such as ndcg or rmse."),
+        TableColumn("k", "int", "Length of the lists; null for metrics of predictions."),
+        TableColumn("value", "double", "Over all users measured."),
+        TableColumn("low", "double", "Lower end of the 95% bootstrap interval over users."),
+        TableColumn("high", "double", "Upper end; null for coverage, which is no mean of users."),
+    ),
+)
+
+QUARANTINE = Table(
+    "quarantine",
+    (),
+    (
+        TableColumn("raw", "string", "The row as it was read."),
+        TableColumn("file", "string", "The file it came from."),
+        TableColumn("reason", "string", "Why it was refused."),
+    ),
+)
+
+
+def id_type_name(data_type: DataType) -> Literal["integer", "string"]:
+    """``integer`` or ``string``, as in the configuration."""
+    return "string" if data_type.simpleString() == "string" else "integer"

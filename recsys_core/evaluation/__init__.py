@@ -1,0 +1,1 @@
+"""How good models are on ratings that training did not see."""

@@ -1,0 +1,1 @@
+"""What is known of items: index, titles, genres, clusters."""

@@ -1,0 +1,1 @@
+"""Linear algebra for many small systems, one for each user."""

@@ -1,0 +1,107 @@
+"""Ridge regression of each user on all items, of which those rated weigh more, compiled.
+
+A user's vector p minimises
+
+    sum over rated items (q_i . p - 1)^2 + w * sum over all items (q_i . p)^2 + ridge * |p|^2
+
+that is (G + ridge I + A'A) p = A'1, where G = w Q'Q and A [n, n_columns] are the rated items' rows
+of Q. Hu, Koren and Volinsky, *Collaborative Filtering for Implicit Feedback Datasets*, ICDM 2008.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from recsys_core.arrays import Float32Array, Float64Array, Int32Array, Int64Array
+from recsys_core.compile.tiles import pad_columns, pad_width
+from recsys_core.linalg.normal_equations import CommonSystem, solve_users
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """What is asked of p beside the ratings. Users and items trade places in training."""
+
+    regularization: float
+    unobserved_weight: float
+    """w: what a pair without a rating weighs."""
+    frequency_exponent: float
+    """nu: the ridge of a user with n ratings is regularization * (n + w * n_items)^nu."""
+
+    def ridges(self, n_ratings: Int64Array, n_items: int) -> Float64Array:
+        """Float64 [n_users]: the ridge of each."""
+        frequencies = n_ratings + self.unobserved_weight * n_items
+        return np.float64(self.regularization) * frequencies**self.frequency_exponent
+
+
+@dataclass(frozen=True)
+class WeightedRidge:
+    """The factors of all items, and what the systems of all users have in common."""
+
+    common: CommonSystem
+    penalty: Penalty
+
+    @classmethod
+    def create(cls, factors: Float32Array, penalty: Penalty) -> Self:
+        from threadpoolctl import threadpool_limits  # to import it changes the environment
+
+        wide = factors.astype(np.float64)
+        with threadpool_limits(1, user_api="blas"):  # the same bits whatever the number of threads
+            gram = penalty.unobserved_weight * (wide.T @ wide)
+            values, vectors = np.linalg.eigh(gram)
+            rotated = wide @ vectors
+        # Smaller ones are what rounding left of zeros.
+        values = np.maximum(values, len(values) * np.finfo(np.float64).eps * values[-1])
+        common = CommonSystem(
+            pad_columns(factors.astype(np.float32, copy=False)),
+            _pad_both(gram),
+            pad_columns(rotated),
+            _pad_both(vectors.T),
+            values,
+        )
+        return cls(common, penalty)
+
+    def solve(self, indptr: Int64Array, items: Int32Array) -> Float32Array:
+        """Float32 [n_users, n_columns]; each row a function of the user's own entries, bit for bit.
+
+        Args:
+            indptr: int64 [n_users + 1]; a user's ratings are entries indptr[u] to indptr[u + 1].
+            items: int32 [n_ratings].
+        """
+        n_users = len(indptr) - 1
+        solutions = np.zeros((n_users, len(self.common.values)), np.float32)
+        self.solve_range(indptr, items, 0, n_users, solutions, np.zeros(n_users))
+        return solutions
+
+    def solve_range(
+        self,
+        indptr: Int64Array,
+        items: Int32Array,
+        first: int,
+        stop: int,
+        solutions: Float32Array,
+        minima: Float64Array,
+    ) -> None:
+        """Solve users first to stop - 1, into their rows of zeros; for several threads at a time.
+
+        Args:
+            solutions: float32 [n_users, n_columns].
+            minima: float64 [n_users]: what is left of each user's sum at the minimum.
+        """
+        counts = np.diff(indptr[first : stop + 1])
+        solve_users(
+            self.common,
+            indptr[first : stop + 1],
+            items,
+            np.ones(counts.max(initial=0)),
+            np.zeros_like(counts),
+            self.penalty.ridges(counts, len(self.common.matrix)),
+            solutions[first:stop],
+            minima[first:stop],
+        )
+
+
+def _pad_both(matrix: Float64Array) -> Float64Array:
+    """A square matrix with rows of zeros after its own too."""
+    missing = pad_width(len(matrix)) - len(matrix)
+    return pad_columns(np.pad(matrix, ((0, missing), (0, 0))))

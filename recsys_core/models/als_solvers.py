@@ -1,0 +1,187 @@
+"""Half an iteration of alternating least squares: one side's factors given the other's.
+
+On the CPU each row is solved by compiled code, in threads; on a GPU batches of rows are, by torch.
+"""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import numpy as np
+
+from recsys_core.arrays import Csr, Float32Array, Int32Array, Int64Array
+from recsys_core.linalg.weighted_ridge import Penalty, WeightedRidge
+from recsys_core.sparse import split_pattern
+
+if TYPE_CHECKING:
+    import torch
+
+_ROWS_AT_ONCE = 128
+"""What a thread takes at a time: a few milliseconds of work, so that threads end together."""
+_BATCH_NUMBERS = 2**25
+"""Numbers in the largest array of a batch, but that one row is never cut: 256 MiB of float64."""
+
+
+class Side(Protocol):
+    """The ratings of one side, users or items: a row each. Factors are on the side's device."""
+
+    def put(self, factors: Float32Array) -> Any:
+        """Factors on the device."""
+
+    def take(self, factors: Any) -> Float32Array:
+        """Factors off the device."""
+
+    def solve(self, others: Any) -> tuple[Any, Any]:
+        """This side's factors given those of the other, and the objective at this minimum.
+
+        The objective leaves out the L2 terms of ``others``. It is a number or a tensor of one, NaN
+        where a system could not be solved.
+        """
+
+    def measure(self, factors: Any) -> Any:
+        """The L2 terms of this side's factors, as a number or a tensor of one."""
+
+
+@dataclass(frozen=True)
+class CompiledSide:
+    """Solved by ``WeightedRidge`` on the CPU, with the same bits for any number of threads."""
+
+    indptr: Int64Array
+    others: Int32Array
+    """Int32 [n_ratings]: columns of the rows' ratings."""
+    n_others: int
+    penalty: Penalty
+    n_threads: int
+
+    @classmethod
+    def create(cls, ratings: Csr, penalty: Penalty, *, n_threads: int | None = None) -> Self:
+        """``n_threads`` unset: as many as this process has CPUs."""
+        usable = len(os.sched_getaffinity(0))
+        return cls(*split_pattern(ratings), ratings.shape[1], penalty, n_threads or usable)
+
+    def put(self, factors: Float32Array) -> Float32Array:
+        return factors
+
+    def take(self, factors: Float32Array) -> Float32Array:
+        return factors
+
+    def solve(self, others: Float32Array) -> tuple[Float32Array, float]:
+        ridge = WeightedRidge.create(others, self.penalty)
+        n_rows = len(self.indptr) - 1
+        solutions, minima = np.zeros((n_rows, others.shape[1]), np.float32), np.zeros(n_rows)
+
+        def solve_from(first: int) -> None:
+            stop = min(first + _ROWS_AT_ONCE, n_rows)
+            ridge.solve_range(self.indptr, self.others, first, stop, solutions, minima)
+
+        with ThreadPoolExecutor(self.n_threads) as pool:
+            list(pool.map(solve_from, range(0, n_rows, _ROWS_AT_ONCE)))
+        return solutions, float(minima.sum())
+
+    def measure(self, factors: Float32Array) -> float:
+        ridges = self.penalty.ridges(np.diff(self.indptr), self.n_others)
+        return float((ridges * np.square(factors, dtype=np.float64).sum(axis=1)).sum())
+
+
+@dataclass(frozen=True)
+class BatchedSide:
+    """Solved by torch, in batches of rows with about as many ratings each, padded to the longest.
+
+    Systems are float64: what they cost is a fraction of a second also where a GPU is slow at that.
+    """
+
+    rows: "torch.Tensor"
+    """Int64 [n_rows]: those with most ratings first."""
+    starts: "torch.Tensor"
+    """Int64 [n_rows]: where the ratings of ``rows`` begin in ``others``."""
+    counts: "torch.Tensor"
+    """Int64 [n_rows]: how many there are."""
+    ridges: "torch.Tensor"
+    """Float64 [n_rows]."""
+    others: "torch.Tensor"
+    """Int64 [n_ratings]: columns of the ratings."""
+    longest_first: Int64Array
+    """``counts`` on the CPU."""
+    n_others: int
+    unobserved_weight: float
+
+    @classmethod
+    def create(cls, ratings: Csr, penalty: Penalty, device: str) -> Self:
+        import torch
+
+        indptr, others = split_pattern(ratings)
+        counts = np.diff(indptr)
+        rows = np.argsort(-counts, kind="stable")
+        ridges = penalty.ridges(counts[rows], ratings.shape[1])
+        return cls(
+            rows=torch.from_numpy(rows).to(device),
+            starts=torch.from_numpy(indptr[rows]).to(device),
+            counts=torch.from_numpy(counts[rows]).to(device),
+            ridges=torch.from_numpy(ridges).to(device),
+            others=torch.from_numpy(others.astype(np.int64)).to(device),
+            longest_first=counts[rows],
+            n_others=ratings.shape[1],
+            unobserved_weight=penalty.unobserved_weight,
+        )
+
+    def put(self, factors: Float32Array) -> "torch.Tensor":
+        import torch
+
+        return torch.from_numpy(factors).to(self.rows.device)
+
+    def take(self, factors: "torch.Tensor") -> Float32Array:
+        taken: Float32Array = factors.cpu().numpy()
+        return taken
+
+    def solve(self, others: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
+        import torch
+
+        wide = others.double()
+        gram = self.unobserved_weight * (wide.T @ wide)
+        nothing = others.new_zeros(1, others.shape[1])
+        padded = torch.cat([others, nothing])  # what rows are padded with is the last
+        solutions = others.new_empty(len(self.rows), others.shape[1])
+        minimum = wide.new_zeros(())
+        for batch in self._cut_batches(others.shape[1]):
+            solved, left = self._solve_batch(padded, gram, batch)
+            solutions[self.rows[batch]] = solved.float()
+            minimum += left
+        return solutions, minimum
+
+    def _cut_batches(self, n_factors: int) -> Iterator[slice]:
+        first = 0
+        while first < len(self.longest_first):
+            size = n_factors * max(int(self.longest_first[first]), n_factors)
+            stop = min(first + max(_BATCH_NUMBERS // size, 1), len(self.longest_first))
+            yield slice(first, stop)
+            first = stop
+
+    def _solve_batch(
+        self, padded: "torch.Tensor", gram: "torch.Tensor", batch: slice
+    ) -> "tuple[torch.Tensor, torch.Tensor]":
+        """Solutions float64 [batch, n_factors] and the sum of the minima."""
+        import torch
+
+        rated = padded[self._gather_others(batch)].double()  # [batch, longest, n_factors]
+        projection = rated.sum(dim=1)
+        systems = torch.baddbmm(gram, rated.mT, rated)
+        systems.diagonal(dim1=1, dim2=2).add_(self.ridges[batch, None])
+        factor, failed = torch.linalg.cholesky_ex(systems)
+        solved = torch.cholesky_solve(projection.unsqueeze(2), factor).squeeze(2)
+        left = self.counts[batch].sum() - (projection * solved).sum()
+        return solved, torch.where(failed.any(), torch.nan, left)
+
+    def _gather_others(self, batch: slice) -> "torch.Tensor":
+        """Int64 [batch, longest]: columns of each row's ratings, then ``n_others``."""
+        import torch
+
+        longest = int(self.longest_first[batch.start])
+        offsets = torch.arange(longest, device=self.rows.device)
+        inside = offsets < self.counts[batch, None]
+        places = torch.where(inside, self.starts[batch, None] + offsets, 0)
+        return torch.where(inside, self.others[places], self.n_others)
+
+    def measure(self, factors: "torch.Tensor") -> "torch.Tensor":
+        return (self.ridges * factors[self.rows].double().square().sum(dim=1)).sum()

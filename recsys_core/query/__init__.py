@@ -1,0 +1,1 @@
+"""A saved model, and the list of one new user."""

@@ -1,0 +1,1 @@
+"""Exact top-k lists, and what lists may hold."""

@@ -1,0 +1,234 @@
+"""Exact top-k of user_factors . item_factors without the items each user has seen.
+
+The order is that of the float64 scores, ties going to the lower item index. A rough product over
+blocks, in 16-bit integers or in float32, finds the few items that can still be in a list; only
+those are scored in float64. What makes this exact is the product's bound on its own error, see
+``rough_products``.
+
+Items are held in descending order of their norm: the first block then gives a high threshold, and
+once ||u|| ||v|| is below every user's threshold all further blocks can be skipped.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys_core.arrays import Csr, Float32Array, Float64Array, Int32Array, Int64Array
+from recsys_core.compile.jit import LANES, has_feature
+from recsys_core.ranking.first_pass import Catalogue, Float32Product, Int16Product, RoughProduct
+from recsys_core.ranking.int16_kernels import FEATURE
+from recsys_core.ranking.top_k_kernels import (
+    SeenItems,
+    UserBlock,
+    finish,
+    group_seen,
+    take_lowest_unseen,
+)
+from recsys_core.sparse import split_pattern
+
+USERS_PER_BLOCK = 384
+USERS_AT_ONCE = 12 * USERS_PER_BLOCK
+"""Users whose factors and lists a worker has in memory together."""
+_WIDTHS = range(384, 641, LANES)
+"""Items in a block: the scores of a block of users, 0.6 to 1 MB, then stay in a core's cache."""
+_PRODUCTS_PER_SCORE = 128
+"""Rough scores that the 16-bit product computes, and float32 does not, while one is made exact."""
+_LOWEST = np.float32(np.finfo(np.float32).min / 2)
+"""Below any score, as overflow is refused, and above the -inf of masked items."""
+
+
+@dataclass(frozen=True)
+class RankedItems:
+    """Ranked lists of several users, end to end."""
+
+    counts: Int64Array
+    """[n_users]: length of each user's list, at most k, less where fewer items are unseen."""
+    item_index: Int32Array
+    """[counts.sum()]: best first."""
+    score: Float32Array
+    """[counts.sum()]: the float64 score, rounded."""
+
+    @property
+    def user_row(self) -> Int64Array:
+        """[counts.sum()]: the row of ``user_factors`` each entry belongs to."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
+
+    @property
+    def rank(self) -> Int32Array:
+        """[counts.sum()]: 1 for each user's best item."""
+        return number_within(self.counts)
+
+
+def number_within(lengths: Int64Array) -> Int32Array:
+    """1, 2, ... within each of lists of these lengths, end to end."""
+    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return (np.arange(len(starts)) - starts + 1).astype(np.int32)
+
+
+class TopKScorer:
+    """Scores blocks of users against all items; holds its buffers between calls.
+
+    Not thread-safe. A list depends on its own user's factors and seen items alone.
+    """
+
+    def __init__(
+        self,
+        item_factors: Float32Array,
+        k: int,
+        product: type[Float32Product] | type[Int16Product] | None = None,
+    ) -> None:
+        """Arrange the items for scoring.
+
+        Args:
+            item_factors: float32 [n_items, n_columns], finite.
+            k: length of the lists, at least 1.
+            product: what finds candidates, which changes no list; None for the fastest of this CPU.
+
+        Raises:
+            ValueError: k < 1, no items, or factors that are not finite.
+        """
+        if len(item_factors) == 0:
+            raise ValueError("there are no items to rank")
+        if k < 1:
+            raise ValueError(f"k = {k}, must be at least 1")
+        if not np.isfinite(item_factors).all():
+            raise ValueError("item_factors must be finite")
+        self.n_items, self.n_columns = item_factors.shape
+        self.k = min(k, self.n_items)
+        norms = np.linalg.norm(item_factors.astype(np.float64), axis=1)
+        self._item_at = np.argsort(-norms, kind="stable").astype(np.int32)  # position -> item_index
+        self._items = Catalogue(
+            factors=item_factors[self._item_at].astype(np.float32, copy=False),
+            norms=norms[self._item_at],
+            width=choose_width(self.n_items),
+        )
+        self._block_of, self._column_of = np.divmod(
+            np.argsort(self._item_at).astype(np.int32), np.int32(self._items.width)
+        )
+        product = product or choose_product()
+        self._product: RoughProduct = product(self._items, USERS_PER_BLOCK)
+        self._buffers = _Buffers.create(self.n_columns, self.k)
+        self._is_seen = np.zeros(self.n_items, dtype=np.bool_)
+
+    def rank(self, user_factors: Float32Array, seen: Csr) -> RankedItems:
+        """The k best unseen items of each user.
+
+        Args:
+            user_factors: float32 [n_users, n_columns], finite.
+            seen: CSR [n_users, n_items]; its stored entries, zeros included, are left out.
+
+        Returns:
+            Ranked lists; a user with fewer than k unseen items gets them all.
+
+        Raises:
+            ValueError: user factors that are not finite, or so large that scores overflow.
+        """
+        largest = np.abs(user_factors).max(initial=0.0) * self.n_columns**0.5
+        if not largest * self._items.norms[0] < np.finfo(np.float32).max / 4:
+            raise ValueError("user_factors must be finite and their scores within float32")
+        n_users = len(user_factors)
+        indptr, items = split_pattern(seen)
+        counts = np.zeros(n_users, dtype=np.int64)
+        item_index = np.empty((n_users, self.k), dtype=np.int32)
+        score = np.empty((n_users, self.k), dtype=np.float32)
+        for start in range(0, n_users, USERS_PER_BLOCK):
+            block = slice(start, min(start + USERS_PER_BLOCK, n_users))
+            self._rank_block(
+                user_factors[block],
+                indptr[start : block.stop + 1],
+                items,
+                (counts[block], item_index[block], score[block]),
+            )
+        listed = np.arange(self.k) < counts[:, None]
+        return RankedItems(counts, item_index[listed], score[listed])
+
+    def _rank_block(
+        self,
+        factors: Float32Array,
+        indptr: Int64Array,
+        items: Int32Array,
+        lists: tuple[Int64Array, Int32Array, Float32Array],
+    ) -> None:
+        """Rank up to USERS_PER_BLOCK users into ``lists``: counts, item_index, score."""
+        n_users, buffers, (count, item_index, score) = len(factors), self._buffers, lists
+        buffers.users[:n_users] = factors
+        norms = np.sqrt(np.einsum("ij,ij->i", factors, factors, dtype=np.float64))
+        users = UserBlock(
+            k=self.k,
+            users=buffers.users,
+            factors=self._items.factors,
+            item_at=self._item_at,
+            norm=norms,
+            slack=self._product.take_users(buffers.users[:n_users], norms),
+            # All items tie for a user without taste: answered apart, as all are candidates.
+            threshold=np.where(norms == 0, np.float32(np.inf), _LOWEST),
+            n_found=count,
+            capacity=buffers.capacity,
+            rough=buffers.rough,
+            position=buffers.position,
+            work=buffers.work,
+            wide=buffers.wide,
+            n_needless=np.zeros(1, dtype=np.int64),
+        )
+        buffers.rough.fill(-np.inf)
+        self._product.collect(users, self._group_seen(indptr, items))
+        finish(users, item_index, score)
+        self._reconsider_product(n_users, int(users.n_needless[0]))
+        for user in np.flatnonzero(norms == 0).tolist():
+            seen = items[indptr[user] : indptr[user + 1]]
+            count[user] = take_lowest_unseen(seen, self._is_seen, item_index[user], score[user])
+
+    def _reconsider_product(self, n_users: int, n_needless: int) -> None:
+        """Go over to float32 where the 16-bit product parts too few items.
+
+        For good: what makes it so, scores that are close for the norms, is in the items.
+        """
+        is_too_coarse = n_needless * _PRODUCTS_PER_SCORE > n_users * self.n_items
+        if is_too_coarse and isinstance(self._product, Int16Product):
+            del self._product  # before its successor is made: a worker has memory for one
+            self._product = Float32Product(self._items, USERS_PER_BLOCK)
+
+    def _group_seen(self, indptr: Int64Array, items: Int32Array) -> SeenItems:
+        n_seen = int(indptr[-1] - indptr[0])
+        seen = SeenItems(
+            row=np.empty(n_seen, dtype=np.int32),
+            column=np.empty(n_seen, dtype=np.int32),
+            ends=np.empty(len(self._items.largest), dtype=np.int64),
+        )
+        group_seen(indptr, items, self._block_of, self._column_of, seen)
+        return seen
+
+
+@dataclass(frozen=True)
+class _Buffers:
+    """Memory of one scorer, allocated once: fresh memory is slow to touch."""
+
+    users: Float32Array  # [USERS_PER_BLOCK, n_columns]
+    capacity: int  # candidates that a user may have
+    rough: Float32Array  # [USERS_PER_BLOCK * capacity]: their scores
+    position: Int32Array  # [USERS_PER_BLOCK * capacity]: where they stand
+    work: Float64Array  # [capacity]: a user's scores in float64
+    wide: Float64Array  # [n_columns]: a user's factors in float64
+
+    @classmethod
+    def create(cls, n_columns: int, k: int) -> "_Buffers":
+        # Two and a half lists, in whole groups: half as much means cutting back twice as often.
+        capacity = LANES * -(-5 * k // (2 * LANES))
+        return cls(
+            users=np.zeros((USERS_PER_BLOCK, n_columns), dtype=np.float32),
+            capacity=capacity,
+            rough=np.empty(USERS_PER_BLOCK * capacity, dtype=np.float32),
+            position=np.empty(USERS_PER_BLOCK * capacity, dtype=np.int32),
+            work=np.empty(capacity),
+            wide=np.empty(n_columns),
+        )
+
+
+def choose_width(n_items: int) -> int:
+    """Items in a block: the width that leaves the fewest columns of the last block empty."""
+    return min(_WIDTHS, key=lambda width: (-(-n_items // width) * width, -width))
+
+
+def choose_product() -> type[Float32Product] | type[Int16Product]:
+    """The fastest that this CPU can compute: each executor of a job asks its own."""
+    return Int16Product if has_feature(FEATURE) else Float32Product

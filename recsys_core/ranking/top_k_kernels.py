@@ -1,0 +1,332 @@
+"""The inner loops of ``top_k``: find candidates in a block of scores, and rank them exactly.
+
+Each user has a row of ``rough`` float32 scores and ``position``s of the items that may be in the
+list. The row is filled until it is full, and then cut back to what can still be among the k best.
+Unused entries of ``rough`` are -inf, so that whole groups of LANES can be compared.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from recsys_core.arrays import (
+    Float32,
+    Float32Array,
+    Float64Array,
+    Int32Array,
+    Int64Array,
+)
+from recsys_core.compile.jit import (
+    LANES,
+    compiled,
+    compiled_sum,
+    count_bits,
+    lowest_bit,
+    raise_to,
+    reaching,
+)
+
+_GAPS = (3548, 1577, 701, 301, 132, 57, 23, 10, 4, 1)
+"""Steps of Shell's sort: Ciura, FCT 2001, then by a factor of 2.25."""
+
+
+class UserBlock(NamedTuple):
+    """A block of users, the items, and what has been found so far: arrays of the kernels."""
+
+    k: int
+    users: Float32Array  # [>= n_users, n_columns]
+    factors: Float32Array  # [n_items, n_columns], by position
+    item_at: Int32Array  # [n_items]: position -> item_index
+    norm: Float64Array  # [n_users] of the users' factors
+    slack: Float64Array  # [n_users]: twice the bound on a rough score's error
+    threshold: Float32Array  # [n_users]: below it nothing is a candidate; rises
+    n_found: Int64Array  # [n_users] candidates so far; in the end the length of each list
+    capacity: int  # candidates that a user may have, a multiple of LANES
+    rough: Float32Array  # [>= n_users * capacity]: their scores
+    position: Int32Array  # [>= n_users * capacity]: where they stand
+    work: Float64Array  # [capacity] scratch: a user's scores in float64
+    wide: Float64Array  # [n_columns] scratch: a user's factors in float64
+    n_needless: Int64Array  # [1]: items scored in float64 only to be below the k best
+
+
+class SeenItems(NamedTuple):
+    """What some users have seen: sorted by block of items, then by user."""
+
+    row: Int32Array  # [n_seen]: the user
+    column: Int32Array  # [n_seen]: the item's place within its block
+    ends: Int64Array  # [n_blocks]: where each block's entries end
+
+
+@compiled
+def group_seen(
+    indptr: Int64Array,
+    items: Int32Array,
+    block_of: Int32Array,
+    column_of: Int32Array,
+    seen: SeenItems,
+) -> None:
+    """Sort the seen items of some users into ``seen``, by the block of items they stand in.
+
+    Args:
+        indptr: [n_users + 1] into ``items``; need not begin at 0.
+        block_of, column_of: [n_items] where each item stands.
+    """
+    row, column, ends = seen
+    ends[:] = 0
+    for entry in range(indptr[0], indptr[-1]):
+        ends[block_of[items[entry]]] += 1
+    total = 0
+    for block in range(len(ends)):  # from counts to starts; filling then moves starts to ends
+        total += ends[block]
+        ends[block] = total - ends[block]
+    for user in range(len(indptr) - 1):
+        for entry in range(indptr[user], indptr[user + 1]):
+            item = items[entry]
+            place = ends[block_of[item]]
+            row[place], column[place] = user, column_of[item]
+            ends[block_of[item]] = place + 1
+
+
+@compiled
+def mask_seen(
+    scores: Float32Array, width: int, seen: SeenItems, first: int, end: int, first_user: int
+) -> None:
+    """Put -inf where the entries from ``first`` to ``end`` say that a user has seen the item.
+
+    Args:
+        scores: [>= n_users * width] of users from ``first_user`` and of these entries' block.
+    """
+    for entry in range(first, end):
+        scores[(seen.row[entry] - first_user) * width + seen.column[entry]] = -np.inf
+
+
+@compiled
+def mask_absent(scores: Float32Array, width: int, n_columns: int) -> None:
+    """Put -inf into the columns of a block of scores where there are no items any more."""
+    for row in range(0, len(scores), width):
+        for column in range(n_columns, width):
+            scores[row + column] = -np.inf
+
+
+@compiled
+def is_open(block: UserBlock, first_user: int, end_user: int, largest: float) -> bool:
+    """Whether an item of the norm ``largest`` may reach the threshold of one of the users."""
+    for user in range(first_user, end_user):
+        if block.norm[user] * largest >= block.threshold[user]:
+            return True
+    return False
+
+
+@compiled
+def collect(
+    block: UserBlock,
+    scores: Float32Array,
+    width: int,
+    first_position: int,
+    largest: float,
+    first_user: int,
+    end_user: int,
+) -> int:
+    """Add to each user's candidates the scores of some items that reach the user's threshold.
+
+    Args:
+        scores: [>= n_users * width] of the users from ``first_user`` and of the items from
+            ``first_position``, row by row; width is a multiple of LANES.
+        largest: norm of the first of these items, which no other exceeds.
+
+    Returns:
+        How many users could have found something: at 0, no further items need be looked at.
+    """
+    n_open = 0
+    for user in range(first_user, end_user):
+        if not is_open(block, user, user + 1, largest):
+            continue
+        n_open += 1
+        limit = block.threshold[user]
+        row, first = (user - first_user) * width, user * block.capacity
+        n = first + block.n_found[user]
+        if first_position == 0 and block.k <= LANES // 2:
+            limit = _first_limit(scores, row, width, block.k, block.slack[user], limit)
+        for start in range(row, row + width, LANES):
+            bits = reaching(scores, start, limit)
+            while bits != np.uint64(0):
+                at = start + lowest_bit(bits)
+                bits &= bits - np.uint64(1)
+                block.rough[n] = scores[at]
+                block.position[n] = first_position + at - row
+                n += 1
+                if n == first + block.capacity:
+                    kept, limit = _cut_back(block, user, limit)
+                    n = first + kept
+        block.n_found[user] = n - first
+        block.threshold[user] = limit
+    return n_open
+
+
+@compiled
+def _first_limit(
+    scores: Float32Array, first: int, width: int, k: int, slack: float, limit: Float32
+) -> Float32:
+    """A lower bound on the k-th best of a row of scores, for k of at most LANES.
+
+    The k-th largest of the maxima of LANES groups is no larger than the k-th largest of all.
+    """
+    maxima = np.full(LANES, np.float32(-np.inf))
+    for start in range(first, first + width, LANES):
+        raise_to(maxima, 0, scores, start)
+    return max(limit, np.float32(kth_largest(maxima, 0, LANES, k, limit, k) - slack))
+
+
+@compiled
+def _cut_back(block: UserBlock, user: int, limit: Float32) -> tuple[int, Float32]:
+    """Keep what can be among the k best; the number kept and the new threshold."""
+    k, first = block.k, user * block.capacity
+    kth = kth_largest(block.rough, first, block.capacity, k, limit, k + k // 4)
+    limit = max(limit, np.float32(kth - block.slack[user]))
+    n = _keep_reaching(block, user, limit)
+    if 4 * n > 3 * block.capacity:  # near ties, which only the exact scores can part
+        _rank_exactly(block, user, n)
+        for place in range(n):
+            exact = np.float32(block.work[place])
+            block.rough[first + place] = exact if place < k else np.float32(-np.inf)
+        limit = max(limit, np.float32(block.rough[first + k - 1] - block.slack[user]))
+        n = k
+    return n, limit
+
+
+@compiled
+def kth_largest(
+    scores: Float32Array, first: int, length: int, k: int, low: Float32, enough: int
+) -> Float32:
+    """The largest number that at least k of ``scores`` reach, or one that at most ``enough`` do.
+
+    By bisection over the float32 numbers in their order: counting is a vector operation, and
+    partitioning is not.
+
+    Args:
+        scores: of which entries from ``first`` count, ``length`` of them, a multiple of LANES.
+        low: returned where fewer than k entries reach it.
+    """
+    below, above = _to_key(low), _to_key(np.float32(np.finfo(np.float32).max))
+    while above - below > 1:
+        middle = (below + above) // 2
+        threshold = _from_key(middle)
+        reached = 0
+        for start in range(first, first + length, LANES):
+            reached += count_bits(reaching(scores, start, threshold))
+        if reached < k:
+            above = middle
+        else:
+            below = middle
+            if reached <= enough:
+                break
+    return _from_key(below)
+
+
+@compiled
+def _to_key(number: Float32) -> Any:
+    """An integer for a float32, in the same order."""
+    bits = np.int64(np.float32(number).view(np.int32))
+    return bits if bits >= 0 else bits ^ 0x7FFFFFFF
+
+
+@compiled
+def _from_key(key: Any) -> Float32:
+    bits = key if key >= 0 else key ^ 0x7FFFFFFF
+    return np.int32(bits).view(np.float32)
+
+
+@compiled
+def _keep_reaching(block: UserBlock, user: int, limit: Float32) -> int:
+    """Move the candidates that reach ``limit`` to the front; their number."""
+    first = user * block.capacity
+    kept = first
+    for start in range(first, first + block.capacity, LANES):
+        bits = reaching(block.rough, start, limit)
+        while bits != np.uint64(0):
+            place = start + lowest_bit(bits)
+            bits &= bits - np.uint64(1)
+            block.rough[kept] = block.rough[place]
+            block.position[kept] = block.position[place]
+            kept += 1
+    for place in range(kept, first + block.capacity):
+        block.rough[place] = -np.inf
+    return kept - first
+
+
+@compiled
+def _rank_exactly(block: UserBlock, user: int, n: int) -> None:
+    """Sort the first n candidates by float64 score, then item index; ``work`` holds the scores."""
+    score, position, first = block.work, block.position, user * block.capacity
+    for column in range(len(block.wide)):
+        block.wide[column] = block.users[user, column]
+    for place in range(n):
+        score[place] = _inner_product(block.wide, block.factors, position[first + place])
+    for gap in _GAPS:
+        for place in range(gap, n):
+            held, held_position = score[place], position[first + place]
+            at = place
+            while at >= gap and (
+                score[at - gap] < held
+                or (
+                    score[at - gap] == held
+                    and block.item_at[position[first + at - gap]] > block.item_at[held_position]
+                )
+            ):
+                score[at], position[first + at] = score[at - gap], position[first + at - gap]
+                at -= gap
+            score[at], position[first + at] = held, held_position
+    for place in range(block.k, n):
+        block.n_needless[0] += score[place] < score[block.k - 1]
+
+
+@compiled_sum
+def _inner_product(wide: Float64Array, factors: Float32Array, row: int) -> float:
+    total = 0.0
+    for column in range(len(wide)):
+        total += wide[column] * np.float64(factors[row, column])
+    return total
+
+
+@compiled
+def finish(block: UserBlock, item_index: Int32Array, score: Float32Array) -> None:
+    """Turn each user's candidates into the list.
+
+    Args:
+        item_index, score: [n_users, k]; filled from the left.
+    """
+    for user in range(len(block.n_found)):
+        n, first, k = block.n_found[user], user * block.capacity, block.k
+        if n > k:
+            kth = kth_largest(block.rough, first, block.capacity, k, block.threshold[user], k)
+            n = _keep_reaching(block, user, np.float32(kth - block.slack[user]))
+        _rank_exactly(block, user, n)
+        block.n_found[user] = min(n, k)
+        for place in range(min(n, k)):
+            item_index[user, place] = block.item_at[block.position[first + place]]
+            score[user, place] = np.float32(block.work[place])
+
+
+@compiled
+def take_lowest_unseen(
+    seen: Int32Array, is_seen: np.ndarray, item_index: Int32Array, score: Float32Array
+) -> int:
+    """Fill a list with the unseen items of lowest index, all scored zero; its length.
+
+    Args:
+        is_seen: bool [n_items], all False; left as it was.
+        item_index, score: [k].
+    """
+    for item in seen:
+        is_seen[item] = True
+    n = 0
+    for item in range(len(is_seen)):
+        if n == len(item_index):
+            break
+        if not is_seen[item]:
+            item_index[n] = item
+            score[n] = 0.0
+            n += 1
+    for item in seen:
+        is_seen[item] = False
+    return n

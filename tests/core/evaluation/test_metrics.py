@@ -1,0 +1,182 @@
+"""Metrics against what a hand works out, and against Spark's own in tests/jobs/test_evaluate.py."""
+
+import numpy as np
+import pytest
+from core_examples import draw_ratings, make_mf, make_nmf
+from scipy.sparse import csr_matrix
+from scipy.stats import bootstrap
+
+from recsys_core.evaluation.baselines import ItemMeanModel, PopularityModel
+from recsys_core.evaluation.comparison import evaluate_models
+from recsys_core.evaluation.metrics import (
+    UserMeasure,
+    draw_means,
+    measure_catalogue,
+    measure_coverage,
+    measure_lists,
+    measure_predictions,
+    predict_ratings,
+    rank_users,
+)
+from recsys_core.evaluation.splits import hold_out_at_random
+from recsys_core.ranking.top_k import RankedItems
+
+
+def make_lists(*lists: list[int]) -> RankedItems:
+    counts = np.array([len(items) for items in lists])
+    items = np.array([item for items in lists for item in items], dtype=np.int32)
+    return RankedItems(counts, items, np.linspace(1, 0, len(items), dtype=np.float32))
+
+
+# Three users: hits at ranks 1 and 3; a hit at rank 4; an empty list.
+LISTS = make_lists([7, 2, 5], [1, 0, 3, 4], [])
+RELEVANT = csr_matrix(
+    (np.array([1, 1, 0, 1, 1], np.float32), [5, 7, 9, 4, 0], [0, 3, 4, 5]), shape=(3, 10)
+)
+"""Items 5, 7 and 9 (of which 9 is rated 0) of the first user, 4 and 0 of the others."""
+DISCOUNT = 1 / np.log2(np.arange(2, 6))  # of ranks 1 to 4
+
+
+@pytest.mark.parametrize(
+    ("metric", "k", "expected"),
+    [
+        ("ndcg", 3, [(DISCOUNT[0] + DISCOUNT[2]) / DISCOUNT[:3].sum(), 0, 0]),
+        ("ndcg", 2, [DISCOUNT[0] / DISCOUNT[:2].sum(), 0, 0]),
+        ("ndcg", 4, [(DISCOUNT[0] + DISCOUNT[2]) / DISCOUNT[:3].sum(), DISCOUNT[3], 0]),
+        ("recall", 3, [2 / 3, 0, 0]),
+        ("recall", 4, [2 / 3, 1, 0]),
+        ("precision", 2, [1 / 2, 0, 0]),
+        ("precision", 4, [2 / 4, 1 / 4, 0]),
+        ("map", 3, [(1 + 2 / 3) / 3, 0, 0]),
+        ("map", 4, [(1 + 2 / 3) / 3, 1 / 4, 0]),
+        ("mrr", 2, [1, 0, 0]),
+        ("mrr", 4, [1, 1 / 4, 0]),
+        ("hit_rate", 3, [1, 0, 0]),
+        ("hit_rate", 4, [1, 1, 0]),
+    ],
+)
+def test_ranking_metrics_are_those_of_a_hand_calculation(
+    metric: str, k: int, expected: list[float]
+) -> None:
+    measures = measure_lists(LISTS, RELEVANT, [2, 3, 4])
+    (measure,) = [m for m in measures if (m.metric, m.k) == (metric, k)]
+    np.testing.assert_allclose(measure.total, expected, rtol=1e-6)
+    assert measure.value == pytest.approx(np.mean(expected))
+
+
+def test_items_with_names_in_another_order_than_their_ranks_keep_their_ranks() -> None:
+    """trec_eval orders names as text: 10 stands before 9."""
+    relevant = csr_matrix(([1], [9], [0, 1]), shape=(1, 12))
+    for place in range(3):
+        items = [10, 2]
+        items.insert(place, 9)
+        measures = measure_lists(make_lists(items), relevant, [3])
+        (mrr,) = [measure.value for measure in measures if measure.metric == "mrr"]
+        assert mrr == pytest.approx(1 / (place + 1))
+
+
+def test_the_catalogue_metrics_count_what_is_listed() -> None:
+    rating_count = np.arange(10) * 10
+    by_name = {m.metric: m for m in measure_catalogue(LISTS, rating_count, [3])}
+    assert by_name["popularity"].value == pytest.approx((70 + 20 + 50 + 10 + 0 + 30) / 6)
+    assert by_name["full_lists"].value == pytest.approx(2 / 3)
+    assert measure_coverage(LISTS, 10, 2) == 4 / 10
+    assert measure_coverage(LISTS, 10, 4) == 7 / 10
+
+
+def test_lists_leave_out_what_is_known_and_hold_the_best_of_the_rest() -> None:
+    model, known = make_mf(50), draw_ratings(30, 50)
+    lists = rank_users(model, known, 5)
+    scores = model.fold_in(known).astype(float) @ model.item_factors.T.astype(float)
+    scores[known.nonzero()] = -np.inf
+    assert lists.item_index.reshape(30, 5).tolist() == np.argsort(-scores)[:, :5].tolist()
+
+
+def test_predictions_are_scores_within_the_range_of_ratings() -> None:
+    model, known, pairs = make_mf(40, biases=True), draw_ratings(20, 40), draw_ratings(20, 40)
+    scores = model.fold_in(known) @ model.item_factors.T
+    predicted = predict_ratings(model, known, pairs, (2.0, 4.0))
+    expected = np.clip(scores[pairs.nonzero()], 2.0, 4.0)
+    assert {2.0, 4.0} < set(expected.tolist())
+    np.testing.assert_allclose(predicted, expected, rtol=1e-5)
+
+
+def test_rating_metrics_weigh_users_by_their_ratings() -> None:
+    held_out = csr_matrix(np.array([[5, 0, 3], [0, 1, 0]], dtype=np.float32))
+    measures = measure_predictions(np.array([4, 3, 4], np.float32), held_out)
+    assert [m.metric for m in measures] == ["rmse", "mae"]
+    assert measures[0].value == pytest.approx(np.sqrt((1 + 0 + 9) / 3))
+    assert measures[1].value == pytest.approx((1 + 0 + 3) / 3)
+
+
+def test_baselines_are_counts_and_means() -> None:
+    ratings = csr_matrix(np.array([[5, 0, 0], [4, 2, 0]], dtype=np.float32))
+    assert PopularityModel.of(ratings).item_factors.ravel().tolist() == [2, 1, 0]
+    means = ItemMeanModel.of(ratings).item_factors.ravel()
+    np.testing.assert_allclose(means, [4.5, 2, 11 / 3], rtol=1e-6)
+    assert rank_users(PopularityModel.of(ratings), ratings, 3).item_index.tolist() == [1, 2, 2]
+
+
+def test_intervals_are_those_of_scipys_bootstrap() -> None:
+    rng = np.random.default_rng(0)
+    totals, counts = rng.exponential(size=400), rng.integers(1, 9, 400).astype(float)
+    measures = [
+        UserMeasure("one", 1, totals, np.ones(400)),
+        UserMeasure("root", None, totals, counts, is_root=True),
+    ]
+    draws = draw_means(measures, seed=0, n_resamples=4_000)
+    ours = np.percentile(draws, [2.5, 97.5], axis=0).T
+
+    def root_mean(total: np.ndarray, count: np.ndarray, axis: int = -1) -> np.ndarray:
+        return np.sqrt(total.sum(axis=axis) / count.sum(axis=axis))
+
+    options = {"n_resamples": 4_000, "method": "percentile", "rng": np.random.default_rng(1)}
+    mean = bootstrap((totals,), np.mean, **options).confidence_interval
+    root = bootstrap((totals, counts), root_mean, paired=True, **options).confidence_interval
+    np.testing.assert_allclose(ours, [mean, root], rtol=0.01)
+
+
+def test_an_evaluation_holds_models_beside_the_baselines() -> None:
+    split = hold_out_at_random(draw_ratings(80, 40), fraction=0.3, seed=0)
+    models = {"nmf": make_nmf(40), "mf": make_mf(40, biases=True)}
+    evaluation = evaluate_models(models, split, cutoffs=[3, 5], rating_range=(0.5, 5.0))
+    assert list(evaluation.metrics) == ["nmf", "mf", "popularity", "item_mean"]
+    assert evaluation.n_users == split.known.shape[0]
+    for name, values in evaluation.metrics.items():
+        names = [(value.metric, value.k) for value in values]
+        assert len(names) == len(set(names))
+        assert (("rmse", None) in names) == (name in {"mf", "item_mean"})
+        for value in values:
+            assert value.low is None or value.low <= value.value <= value.high
+    with pytest.raises(KeyError):
+        evaluation.find("nmf", "rmse", None)
+
+
+def test_a_comparison_is_made_on_the_same_users() -> None:
+    split = hold_out_at_random(draw_ratings(200, 40), fraction=0.3, seed=0)
+    model = make_nmf(40)
+    evaluation = evaluate_models(
+        {"one": model, "same": model}, split, cutoffs=[5], rating_range=(0.5, 5.0)
+    )
+    assert evaluation.compare("one", "same", "ndcg", 5) == (0.0, 0.0, 0.0)
+    difference, low, high = evaluation.compare("one", "popularity", "ndcg", 5)
+    ours, theirs = (evaluation.find(name, "ndcg", 5).value for name in ("one", "popularity"))
+    assert difference == pytest.approx(ours - theirs)
+    assert low < difference < high
+
+
+def test_users_without_a_relevant_rating_are_not_measured() -> None:
+    held_out = np.zeros((3, 6), np.float32)
+    held_out[0, 1], held_out[1, 2], held_out[2, 3] = 5, 2, 4
+    ratings = draw_ratings(3, 6, density=1.0)
+    known = csr_matrix(np.where(held_out > 0, 0, ratings.toarray()))
+    split = type(hold_out_at_random(ratings, fraction=0.5, seed=0))(
+        known, known, csr_matrix(held_out)
+    )
+    options = {"cutoffs": [1], "rating_range": (0.5, 5.0)}
+    assert evaluate_models({}, split, **options).n_users == 3
+    assert evaluate_models({}, split, min_relevant_rating=4.0, **options).n_users == 2
+    perfect = evaluate_models({}, split, min_relevant_rating=3.0, **options)
+    assert perfect.find("popularity", "hit_rate", 1).value == 1.0  # one item is left to each
+    with pytest.raises(ValueError, match="no user has a relevant rating"):
+        evaluate_models({}, split, min_relevant_rating=5.5, **options)

@@ -1,0 +1,194 @@
+"""Clusters that were planted are found; the arithmetic is checked by hand."""
+
+import numpy as np
+import pytest
+from core_examples import are_bit_equal
+
+from recsys_core.items import clustering
+from recsys_core.items.clustering import align_labels, choose_clusters, cluster_items, name_clusters
+
+CENTRES = np.float32([[10, 0, 0], [0, 10, 0], [0, 0, 10], [-10, -10, -10]])
+PLANTED = np.arange(80) % len(CENTRES)
+
+
+def plant_clusters(seed: int = 0) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(0, 0.5, (len(PLANTED), 3))
+    return (CENTRES[PLANTED] + noise).astype(np.float32)
+
+
+def test_planted_clusters_are_found() -> None:
+    found = cluster_items(plant_clusters(), n_clusters=4, seed=0).cluster
+    label_of = found[: len(CENTRES)]
+    assert sorted(label_of.tolist()) == [0, 1, 2, 3]
+    assert found.tolist() == label_of[PLANTED].tolist()
+
+
+def test_distance_is_to_the_centroid_of_the_own_cluster() -> None:
+    items = plant_clusters()
+    found = cluster_items(items, n_clusters=4, seed=0)
+    for cluster in range(4):
+        members = items[found.cluster == cluster].astype(np.float64)
+        np.testing.assert_allclose(found.centroids[cluster], members.mean(axis=0), rtol=1e-5)
+    to_all = np.linalg.norm(items[:, None] - found.centroids[None], axis=2)
+    np.testing.assert_allclose(found.distance, to_all[np.arange(80), found.cluster], rtol=1e-5)
+    assert found.cluster.tolist() == to_all.argmin(axis=1).tolist()
+
+
+def test_shapes_and_dtypes() -> None:
+    found = cluster_items(plant_clusters(), n_clusters=5, seed=0)
+    shapes = [array.shape for array in (found.cluster, found.distance, found.centroids)]
+    dtypes = [array.dtype for array in (found.cluster, found.distance, found.centroids)]
+    assert shapes == [(80,), (80,), (5, 3)]
+    assert dtypes == [np.int32, np.float64, np.float64]
+
+
+def test_one_seed_gives_one_answer() -> None:
+    items = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)  # no clear clusters
+    once, again, other = (cluster_items(items, n_clusters=9, seed=seed) for seed in (0, 0, 1))
+    for name in ("cluster", "distance", "centroids"):
+        assert are_bit_equal(getattr(once, name), getattr(again, name))
+    assert not np.array_equal(once.cluster, other.cluster)
+
+
+def test_as_many_clusters_as_items_leave_no_distance() -> None:
+    found = cluster_items(CENTRES, n_clusters=4, seed=0)
+    assert sorted(found.cluster.tolist()) == [0, 1, 2, 3]
+    np.testing.assert_allclose(found.distance, 0.0, atol=1e-6)
+
+
+def test_more_clusters_than_items_are_refused() -> None:
+    with pytest.raises(ValueError, match="5 clusters asked of 4 items"):
+        cluster_items(CENTRES, n_clusters=5, seed=0)
+
+
+def test_the_number_of_planted_clusters_is_chosen() -> None:
+    items = plant_clusters()
+    chosen = choose_clusters(items, candidates=[7, 2, 4, 3, 7], seed=0)
+    assert list(chosen.silhouettes) == [2, 3, 4, 7]
+    assert max(chosen.silhouettes, key=chosen.silhouettes.__getitem__) == 4
+    assert are_bit_equal(
+        chosen.clusters.cluster, cluster_items(items, n_clusters=4, seed=0).cluster
+    )
+
+
+def test_the_silhouette_is_that_of_its_definition() -> None:
+    items = np.float32([[0], [1], [10], [12]])
+    chosen = choose_clusters(items, candidates=[2], seed=0)
+    # (b - a) / max(a, b), a the mean distance to the own cluster and b to the other.
+    expected = [(11 - 1) / 11, (10 - 1) / 10, (9.5 - 2) / 9.5, (11.5 - 2) / 11.5]
+    assert chosen.silhouettes == {2: pytest.approx(np.mean(expected))}
+
+
+def test_equally_good_numbers_leave_it_to_the_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clustering, "_measure_silhouette", lambda *_: 0.5)
+    chosen = choose_clusters(plant_clusters(), candidates=[5, 3], seed=0)
+    assert len(np.unique(chosen.clusters.cluster)) == 3
+
+
+def test_a_sample_of_the_items_chooses_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clustering, "_SILHOUETTE_ITEMS", 30)
+    once, again = (
+        choose_clusters(plant_clusters(), candidates=[2, 4, 9], seed=1) for _ in range(2)
+    )
+    assert once.silhouettes == again.silhouettes
+    assert len(np.unique(once.clusters.cluster)) == 4
+    # A sample may fall into one cluster, or have each item in its own: no silhouette, no failure.
+    monkeypatch.setattr(clustering, "_SILHOUETTE_ITEMS", 2)
+    chosen = choose_clusters(plant_clusters(), candidates=[2, 4], seed=1)
+    assert chosen.silhouettes == {2: -1.0, 4: -1.0}
+
+
+@pytest.mark.parametrize("candidates", [[], [1, 2], [2, 4]])
+def test_numbers_without_a_silhouette_are_refused(candidates: list[int]) -> None:
+    with pytest.raises(ValueError, match="for 4 items"):
+        choose_clusters(CENTRES, candidates=candidates, seed=0)
+
+
+def align(cluster: list[int], earlier: list[int]) -> tuple[list[int], int, int, float | None]:
+    found = align_labels(np.array(cluster, np.int32), np.array(earlier, np.int32))
+    assert found.cluster.dtype == np.int32
+    index = found.adjusted_rand_index
+    return found.cluster.tolist(), found.shared_items, found.moved_items, index
+
+
+def test_a_first_clustering_keeps_its_numbers() -> None:
+    assert align([1, 0, 2], [-1, -1, -1]) == ([1, 0, 2], 0, 0, None)
+
+
+def test_other_numbers_of_the_same_clusters_are_undone() -> None:
+    earlier = np.random.default_rng(0).integers(0, 10, 300)
+    renamed = np.random.default_rng(1).permutation(10)[earlier]
+    assert align(renamed.tolist(), earlier.tolist()) == (earlier.tolist(), 300, 0, 1.0)
+
+
+def test_as_many_items_as_possible_stay() -> None:
+    # Cluster 0 shares 3 items with the earlier 0, and 2 with 1; cluster 1 shares 2 with the earlier
+    # 0 and none with 1. To take the largest pair first would leave 1 without one, and move 4.
+    earlier, cluster = [0, 0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 0, 1, 1]
+    aligned, shared, moved, _ = align(cluster, earlier)
+    assert aligned == [1, 1, 1, 1, 1, 0, 0]
+    assert (shared, moved) == (7, 3)
+
+
+def test_more_clusters_take_the_next_numbers_and_fewer_leave_gaps() -> None:
+    more, _, moved, index = align([2, 2, 1, 1, 0, 3], [0, 0, 1, 1, 1, -1])
+    assert more == [0, 0, 1, 1, 2, 3]
+    assert moved == 1
+    assert index is not None
+    assert 0 < index < 1
+    assert align([0, 0, 1, 1], [4, 4, 2, 2]) == ([4, 4, 2, 2], 4, 0, 1.0)
+
+
+def test_a_cluster_of_new_items_is_not_called_after_one_that_has_gone() -> None:
+    # Of three earlier clusters the items of 1 are gone, and 2 is there still: 1 is free.
+    assert align([0, 0, 1, 1, 2], [0, 0, 2, 2, -1])[0] == [0, 0, 2, 2, 1]
+    # The earlier 7 was merged into 0; a cluster of new items alone is not its successor.
+    assert align([0, 0, 0, 1], [0, 0, 7, -1])[0] == [0, 0, 0, 1]
+
+
+def test_the_index_is_of_shared_items_alone() -> None:
+    # Hubert and Arabie's worked formula: (sum - expected) / (mean - expected) of pairs.
+    _, shared, moved, index = align([0, 0, 0, 1, 1, 1, 5, 6], [0, 0, 1, 1, 1, 1, -1, -1])
+    assert (shared, moved) == (6, 1)
+    expected = (3 + 3) * (1 + 6) / 15
+    together = 1 + 3
+    assert index == pytest.approx((together - expected) / ((6 + 7) / 2 - expected))
+
+
+GENRES: list[str | None] = ["Western|Crime"] * 4 + ["Drama"] * 5 + [None]
+
+
+def name(
+    cluster: list[int], titles: list[str | None], genres: list[str | None], counts: list[int]
+) -> dict[int, str]:
+    return name_clusters(
+        np.array(cluster, np.int32),
+        item_ids=np.arange(100, 100 + len(cluster)),
+        titles=titles,
+        genres=genres,
+        rating_count=np.array(counts, np.int64),
+    )
+
+
+def test_clusters_are_named_by_genres_and_the_best_known_title() -> None:
+    cluster, titles = [0] * 4 + [3] * 6, [f"t{item}" for item in range(10)]
+    counts = [5, 9, 9, 1, 2, 2, 8, 1, 1, 7]
+    assert name(cluster, [*titles], GENRES, counts) == {0: "Crime, Western: t1", 3: "Drama: t6"}
+
+
+def test_a_genre_that_is_everywhere_or_rare_names_nothing() -> None:
+    common: list[str | None] = ["Drama"] * 10
+    rare = [*common[:-1], "Drama|Musical"]
+    unlisted = ["(no genres listed)"] * 4 + common[:6]
+    for genres in (common, rare, unlisted, [None] * 10, ["|"] * 10):
+        assert name([0] * 4 + [1] * 6, ["t"] * 10, [*genres], [1] * 10) == {0: "t", 1: "t"}
+
+
+def test_without_titles_the_id_stands() -> None:
+    titles: list[str | None] = [None, "known", None, None, ""]
+    names = name([0, 0, 0, 1, 1], titles, [None] * 5, [9, 1, 1, 1, 3])
+    assert names == {0: "known", 1: "104"}
+
+
+def test_a_long_title_is_cut() -> None:
+    assert name([0], ["x" * 500], [None], [1]) == {0: "x" * 59 + "\u2026"}

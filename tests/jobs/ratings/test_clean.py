@@ -1,0 +1,254 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from builders import make_config, write_csv
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyspark.sql import SparkSession
+
+from jobs.errors import InputError
+from jobs.input.read_ratings import read_ratings
+from jobs.ratings.clean import CleanRatings, clean_ratings
+from jobs.ratings.gather import RowAccount, account_rows
+from jobs.ratings.index import index_ratings
+from jobs.stages.audit import audit_excluded
+
+
+def account(spark: SparkSession, path: Path, n_partitions: int = 2, **rules: Any) -> RowAccount:
+    config = make_config(path, clean=rules)
+    return account_rows(read_ratings(spark, config.input, config.clean).rows, n_partitions)
+
+
+def clean(spark: SparkSession, path: Path, n_partitions: int = 2, **rules: Any) -> CleanRatings:
+    rows = account(spark, path, n_partitions, **rules)
+    return clean_ratings(rows, make_config(path, clean=rules).clean)
+
+
+def kept_rows(cleaned: CleanRatings) -> list[tuple[Any, ...]]:
+    item_ids = cleaned.items["item_id"].tolist()
+    return sorted(
+        (row["user_id"], item_ids[index], rating)
+        for row in cleaned.ratings.collect()
+        for index, rating in zip(row["item_index"], row["rating"], strict=True)
+    )
+
+
+def kept_items(cleaned: CleanRatings) -> dict[Any, int]:
+    """item_id -> rating_count of the items that are left."""
+    counts = cleaned.items.set_index("item_id")["rating_count"]
+    return {item: count for item, count in counts.to_dict().items() if count}
+
+
+LINES = [
+    "1,10,4.0,100",
+    "1,10,3.0,200",  # later: wins
+    "1,20,2.0,100",
+    "2,10,5.0,100",
+    "2,20,1.0,",
+    "2,20,1.5,",  # no time on either: the higher wins
+    "3,30,4.0,100",  # the only rating of item 30, and of user 3
+    "3,30,9.0,300",  # refused: must not displace the good one
+]
+
+
+@pytest.fixture(scope="module")
+def lines_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_csv(tmp_path_factory.mktemp("clean") / "r.csv", LINES)
+
+
+def test_the_rules_keep_exactly_these_rows(spark: SparkSession, lines_file: Path) -> None:
+    everything = clean(spark, lines_file)
+    assert kept_rows(everything) == [
+        (1, 10, 3.0),
+        (1, 20, 2.0),
+        (2, 10, 5.0),
+        (2, 20, 1.5),
+        (3, 30, 4.0),
+    ]
+    popular = clean(spark, lines_file, min_item_ratings=2)
+    assert kept_rows(popular) == [(1, 10, 3.0), (1, 20, 2.0), (2, 10, 5.0), (2, 20, 1.5)]
+    liked = clean(spark, lines_file, min_item_ratings=2, min_item_mean_rating=2)
+    assert kept_rows(liked) == [(1, 10, 3.0), (2, 10, 5.0)]
+    active = clean(spark, lines_file, min_user_ratings=2)
+    assert kept_rows(active) == [(1, 10, 3.0), (1, 20, 2.0), (2, 10, 5.0), (2, 20, 1.5)]
+    assert kept_items(active) == {10: 2, 20: 2}  # item 30 left with its only user
+
+
+def test_the_funnel_says_what_each_rule_left(spark: SparkSession, lines_file: Path) -> None:
+    cleaned = clean(
+        spark, lines_file, min_item_ratings=2, min_item_mean_rating=2, min_user_ratings=1
+    )
+    steps = [(step.step, step.rows, step.users, step.items) for step in cleaned.funnel]
+    assert steps == [
+        ("input", 8, 3, 3),
+        ("valid", 7, 3, 3),
+        ("unique", 5, 3, 3),
+        ("popular", 4, 2, 2),
+        ("liked", 2, 2, 1),
+        ("active", 2, 2, 1),
+    ]
+
+
+def test_users_are_counted_once_whatever_their_rows(spark: SparkSession, tmp_path: Path) -> None:
+    of_many_pieces = [f"1,{item},4.0,0" for item in range(10_001)]
+    lines = [*of_many_pieces, "2,1,9.0,0", "2,2,9.0,0", "3,1,9.0,0", "3,2,4.0,0"]
+    rows = account(spark, write_csv(tmp_path / "r.csv", lines))
+    assert (rows.n_users, rows.n_valid_users) == (3, 2)  # all rows of user 2 are refused
+    assert rows.refused == {"rating outside 0.5 to 5": 3}
+
+
+def test_what_is_left_out_is_listed_with_its_reason(spark: SparkSession, lines_file: Path) -> None:
+    cleaned = clean(spark, lines_file, min_item_ratings=2, min_item_mean_rating=2)
+    duplicates = ("rows", None, "duplicate: a later or higher rating of the same item counts", 2)
+    refused = ("rows", None, "quarantined: rating outside 0.5 to 5", 1)
+    assert sorted(map(tuple, cleaned.excluded.collect()), key=str) == [
+        ("item", "20", "mean rating below 2", 2),
+        ("item", "30", "fewer than 2 ratings", 1),
+        duplicates,
+        ("rows", None, "item with a mean rating below 2", 2),
+        ("rows", None, "item with fewer than 2 ratings", 1),
+        refused,
+        ("user", "3", "no rating of the items kept", 1),
+    ]
+    few = clean(spark, lines_file, min_user_ratings=2).excluded.collect()
+    assert sorted(map(tuple, few), key=str) == [
+        ("item", "30", "no rating by the users kept", 1),
+        duplicates,
+        refused,
+        ("rows", None, "user with fewer than 2 ratings of the items kept", 1),
+        ("user", "3", "fewer than 2 ratings of the items kept", 1),
+    ]
+
+
+def test_who_has_no_valid_row_is_listed_as_quarantined(spark: SparkSession, tmp_path: Path) -> None:
+    ratings = write_csv(tmp_path / "r.csv", ["1,10,4.0,1", "7,70,NaN,1", "7,10,x,1", "1,80,99,1"])
+    excluded = clean(spark, ratings).excluded.where("kind <> 'rows'").collect()
+    assert sorted(map(tuple, excluded)) == [
+        ("item", "70", "quarantined", 0),
+        ("item", "80", "quarantined", 0),
+        ("user", "7", "quarantined", 0),
+    ]
+
+
+def test_users_left_out_keep_what_they_have_seen(spark: SparkSession, tmp_path: Path) -> None:
+    lines = ["1,10,4.0,1", "1,20,4.0,1", "2,20,4.0,1", "3,5,4.0,1", "4,x,4.0,1"]
+    cleaned = clean(spark, write_csv(tmp_path / "r.csv", lines), min_user_ratings=2)
+    indexed = index_ratings(cleaned.ratings, cleaned.items)
+    # Item 5 left with its only user, so items 10 and 20 are 0 and 1.
+    assert indexed.index.item_ids.tolist() == [10, 20]
+    left_out = {row["user_id"]: row["item_index"] for row in indexed.left_out.collect()}
+    assert left_out == {2: [1], 3: [], 4: []}
+
+
+def test_every_row_is_accounted_for(spark: SparkSession, lines_file: Path) -> None:
+    rows = account(spark, lines_file)
+    assert rows.refused == {"rating outside 0.5 to 5": 1}
+    [bad] = rows.quarantine.collect()
+    assert bad["raw"] == "3,30,9.0,300"
+    users = {row["user_id"]: row for row in rows.frame.collect() if row["piece"] is not None}
+    fates = {user: (row["items"], row["ratings"], row["duplicates"]) for user, row in users.items()}
+    assert fates == {
+        1: ([10, 20], [3.0, 2.0], [10]),
+        2: ([10, 20], [5.0, 1.5], [20]),
+        3: ([30], [4.0], []),
+    }
+
+
+def test_items_carry_their_counts_and_means(spark: SparkSession, lines_file: Path) -> None:
+    items = clean(spark, lines_file).items
+    assert items.to_dict("list") == {
+        "item_id": [10, 20, 30],
+        "rating_count": [2, 2, 1],
+        "mean_rating": [4.0, 1.75, 4.0],
+    }
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ({"min_rating": 4.9, "max_rating": 4.95}, "none of the 8 rows .* is valid: rating outside"),
+        ({"min_item_ratings": 3}, "items with at least 3 ratings': 5 ratings, 3 users and 3 items"),
+        ({"min_item_mean_rating": 5}, "items with a mean rating of at least 5"),
+        ({"min_user_ratings": 3}, "users with at least 3 ratings"),
+    ],
+)
+def test_rules_that_leave_nothing_are_named(
+    spark: SparkSession, lines_file: Path, rules: dict[str, float], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        clean(spark, lines_file, **rules)
+
+
+def test_a_header_without_rows_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds a header and no rows"):
+        clean(spark, write_csv(tmp_path / "r.csv", []))
+
+
+def test_the_ratings_are_shuffled_once(spark: SparkSession, lines_file: Path) -> None:
+    cleaned = clean(spark, lines_file, min_item_ratings=2, min_user_ratings=2)
+    plan = cleaned.ratings._jdf.queryExecution().executedPlan().toString()
+    above_cache, _, below_cache = plan.partition("InMemoryRelation")
+    executed, _, _ = below_cache.partition("== Initial Plan ==")
+    assert executed.count("Exchange hashpartitioning") == 1
+    assert "Exchange hashpartitioning(user_id" in executed
+    assert "Exchange hashpartitioning" not in above_cache
+
+
+def reference(frame: pd.DataFrame, rules: dict[str, int]) -> list[tuple[Any, ...]]:
+    """The cleaning rules in pandas."""
+    rows = frame[frame["rating"].between(0.5, 5)]
+    rows = rows.sort_values(["timestamp", "rating"]).groupby(["user", "item"]).tail(1)
+    by_item = rows.groupby("item")["rating"]
+    rows = rows[by_item.transform("size") >= rules["min_item_ratings"]]
+    rows = rows[rows.groupby("item")["rating"].transform("mean") >= rules["min_item_mean_rating"]]
+    rows = rows[rows.groupby("user")["rating"].transform("size") >= rules["min_user_ratings"]]
+    return sorted(rows[["user", "item", "rating"]].itertuples(index=False, name=None))
+
+
+@settings(
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_partitions=st.integers(1, 5),
+    rules=st.fixed_dictionaries(
+        {
+            "min_item_ratings": st.integers(1, 6),
+            "min_item_mean_rating": st.integers(0, 3),
+            "min_user_ratings": st.integers(1, 6),
+        }
+    ),
+)
+def test_any_input_is_cleaned_as_by_pandas(
+    spark: SparkSession, tmp_path: Path, seed: int, n_partitions: int, rules: dict[str, int]
+) -> None:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "user": rng.integers(0, 25, 300),
+            "item": rng.integers(0, 20, 300),
+            "rating": rng.integers(0, 12, 300) / 2,
+            "timestamp": rng.integers(0, 5, 300),
+        }
+    )
+    path = write_csv(
+        tmp_path / f"{seed}.csv", (",".join(map(str, row)) for row in frame.itertuples(index=False))
+    )
+    expected = reference(frame, rules)
+    if not expected:
+        with pytest.raises(InputError):
+            clean(spark, path, n_partitions, **rules)
+        return
+    cleaned = clean(spark, path, n_partitions, **rules)
+    assert kept_rows(cleaned) == expected
+    first, last = cleaned.funnel[0], cleaned.funnel[-1]
+    assert audit_excluded(cleaned.excluded, (first, last))["rows"] == 300 - len(expected)
+    assert (last.rows, last.users, last.items) == (
+        len(expected),
+        len({row[0] for row in expected}),
+        len({row[1] for row in expected}),
+    )
+    assert kept_items(cleaned) == pd.Series([row[1] for row in expected]).value_counts().to_dict()
