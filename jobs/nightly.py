@@ -2,7 +2,7 @@
 
 import sys
 
-from jobs.cli.__main__ import nightly
+from jobs.cli.nightly import nightly
 
 if __name__ == "__main__":
     sys.exit(nightly())

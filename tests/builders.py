@@ -7,7 +7,9 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from jobs.settings.config import Config
-from jobs.storage.base import HadoopStorage, LocalStorage, Storage
+from jobs.storage.base import Storage
+from jobs.storage.hadoop import HadoopStorage
+from jobs.storage.local import LocalStorage
 
 HEADER = "userId,movieId,rating,timestamp"
 

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 from rich.table import Table
 
 from jobs.errors import ConfigError
-from jobs.settings.config import Section
+from jobs.settings.base import Section
 from recsys_core.query.recommender import Recommendation, recommend_resolved, resolve_query
 from recsys_core.query.saved_model import SavedModel
 

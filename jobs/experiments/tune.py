@@ -14,7 +14,9 @@ import optuna
 import pandas as pd
 
 from jobs.errors import ConfigError, JobError, TrainingFailedError
-from jobs.settings.config import Config, SearchRange, TrainConfig, TuneConfig, to_setting
+from jobs.settings.config import Config
+from jobs.settings.train import TrainConfig
+from jobs.settings.tune import SearchRange, TuneConfig, to_setting
 from jobs.stages.evaluate import Train, describe_measuring, hold_out_twice
 from recsys_core.evaluation.comparison import Evaluation, evaluate_models, measure_metric
 from recsys_core.evaluation.splits import Split, TimedRatings

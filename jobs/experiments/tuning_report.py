@@ -8,8 +8,8 @@ from rich.table import Table
 
 from jobs.errors import JobError
 from jobs.experiments.tune import CONFIGURED, TUNED, Tuning, read_metric
-from jobs.settings.config import SearchRange
-from jobs.settings.listing import list_settings
+from jobs.settings.toml import list_settings
+from jobs.settings.tune import SearchRange
 
 _TABLE_FILE, _PLOT_FILE, _BEST_FILE = "trials.parquet", "trials.png", "best.toml"
 

@@ -20,7 +20,7 @@ from jobs.errors import ConfigError, InputError
 from jobs.input.files import InputFile, find_files
 from jobs.process.failures import find_root_cause
 from jobs.process.terminal import printable
-from jobs.settings.config import InputConfig
+from jobs.settings.input import InputConfig
 
 _CORRUPT = "_corrupt_record"
 _MOST_FIELDS = 1_000_000

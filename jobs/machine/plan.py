@@ -15,9 +15,10 @@ from rich.table import Table
 
 from jobs.errors import MachineError
 from jobs.machine.session import ARROW_BATCH_BYTES
-from jobs.settings.config import Config, TrainConfig
-from jobs.tables.published import ITEM_ID, REASON, USER_ID
-from recsys_core.compile.tiles import pad_width
+from jobs.settings.config import Config
+from jobs.settings.train import TrainConfig
+from jobs.tables.columns import ITEM_ID, REASON, USER_ID
+from recsys_core.compile.padding import pad_width
 from recsys_core.ranking.list_rules import CANDIDATES_PER_PLACE
 from recsys_core.ranking.top_k import USERS_AT_ONCE, USERS_PER_BLOCK, choose_width
 

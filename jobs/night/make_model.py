@@ -6,8 +6,9 @@ from typing import Any
 from jobs.night.context import Night
 from jobs.night.manifest import describe_training
 from jobs.night.prepare_ratings import NightInput, NightRatings
+from jobs.ratings.collect import collect_ratings
 from jobs.stages.evaluate import EvaluationReport, choose_model, evaluate_candidates
-from jobs.stages.train import collect_ratings, train_model
+from jobs.stages.train import train_model
 from jobs.tables.published import EVALUATION
 from recsys_core.models.base import TrainedModel
 

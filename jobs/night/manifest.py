@@ -13,9 +13,11 @@ from jobs.input.files import InputFile
 from jobs.input.read_ratings import RatingsInput
 from jobs.ratings.clean import FunnelStep
 from jobs.runs.run import Run
-from jobs.settings.config import Config, TrainConfig
+from jobs.settings.config import Config
+from jobs.settings.train import TrainConfig
 from jobs.stages.audit import RecommendationsAudit
-from jobs.tables.published import TIMESTAMP, Table
+from jobs.tables.columns import TIMESTAMP
+from jobs.tables.published import Table
 from recsys_core.models.base import TrainedModel
 
 _PACKAGES = (

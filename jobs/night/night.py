@@ -23,22 +23,25 @@ from jobs.night.manifest import make_manifest
 from jobs.night.prepare_ratings import prepare_ratings, read_input
 from jobs.night.release import Candidate, PublishedRun, release_run
 from jobs.night.reuse import load_reused
-from jobs.night.summary import pick_lists, print_summary, print_table
+from jobs.night.summary import pick_lists, print_summary
 from jobs.night.write_items import write_items
 from jobs.night.write_lists import write_lists, write_recent
-from jobs.process.clock import is_json_log, name_run
 from jobs.process.failures import explain_failures
+from jobs.process.log import is_json_log, name_run
 from jobs.process.stop import Stopped
+from jobs.process.terminal import print_table
 from jobs.report.parts import RunItems
+from jobs.runs.lock import hold_output, prepare_output
 from jobs.runs.metastore import check_table
-from jobs.runs.records import hold_output, prepare_output
+from jobs.runs.places import CURRENT
 from jobs.runs.run import Run
-from jobs.runs.staged import CURRENT, StagedRun
+from jobs.runs.staged import StagedRun
 from jobs.runs.status import FinalState, RunStatus
 from jobs.settings.config import Config
 from jobs.stages.cluster import describe_clusters
 from jobs.stages.list_rules import describe_rules
-from jobs.storage.base import Storage, open_storage
+from jobs.storage.base import Storage
+from jobs.storage.open import open_storage
 from jobs.tables.published import RECOMMENDATIONS
 from recsys_core.query.saved_model import SavedModel
 

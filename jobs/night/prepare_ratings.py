@@ -8,7 +8,9 @@ import pyarrow as pa
 from pyspark.sql.types import DataType
 
 from jobs.input.files import InputFile
-from jobs.input.read_ratings import ItemsInput, RatingsInput, read_items, read_ratings
+from jobs.input.read_items import ItemsInput, read_items
+from jobs.input.read_list_rules import RuleInput, read_rules
+from jobs.input.read_ratings import RatingsInput, read_ratings
 from jobs.machine.plan import InputSize, Plan, make_plan, read_limits, require_fit
 from jobs.machine.session import choose_partitions
 from jobs.night.context import Night
@@ -27,10 +29,12 @@ from jobs.runs.staged import StagedRun
 from jobs.settings.config import Config
 from jobs.stages.evaluate import needs_times
 from jobs.stages.item_catalog import make_catalog
-from jobs.stages.list_rules import RuleInput, find_allowed, read_rules
-from jobs.tables.published import EXCLUDED, ITEM_ID, USER_ID, id_type_name
+from jobs.stages.list_rules import find_allowed
+from jobs.tables.columns import ITEM_ID, USER_ID
+from jobs.tables.published import EXCLUDED
+from jobs.tables.spark import id_type_name
 from recsys_core.arrays import Int32Array
-from recsys_core.query.saved_model import ItemCatalog
+from recsys_core.items.catalog import ItemCatalog
 
 logger = logging.getLogger(__name__)
 

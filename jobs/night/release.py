@@ -14,6 +14,7 @@ from jobs.report.content import assemble_report, list_earlier, score_range
 from jobs.report.counting import count_lists
 from jobs.report.page import REPORT, make_report
 from jobs.report.parts import ReportData, RunItems
+from jobs.runs.current import find_lists, lead_readers
 from jobs.runs.gate import (
     GateCheck,
     check_bounds,
@@ -21,13 +22,13 @@ from jobs.runs.gate import (
     measure_overlap,
     require_passed,
 )
-from jobs.runs.metastore import move_table
-from jobs.runs.records import RunRecord, list_runs, read_current, remove_old_runs
+from jobs.runs.records import RunRecord, list_runs, read_current
+from jobs.runs.retention import remove_old_runs
 from jobs.runs.run import Run
-from jobs.runs.staged import StagedRun, switch_current
+from jobs.runs.staged import StagedRun
 from jobs.settings.config import Config
 from jobs.storage.base import Storage
-from jobs.tables.published import EXCLUDED, RECENT_RATINGS, RECOMMENDATIONS
+from jobs.tables.published import EXCLUDED, RECENT_RATINGS
 
 logger = logging.getLogger(__name__)
 
@@ -112,24 +113,9 @@ def release_run(
     return PublishedRun(run, directory, manifest, leads)
 
 
-def lead_readers(spark: SparkSession | None, config: Config, storage: Storage, run: Run) -> None:
-    """Make a run in its place current, and move ``publish.table`` to it.
-
-    Args:
-        spark: with the metastore; needed only where a table is configured.
-    """
-    switch_current(storage, run)
-    if config.publish.table is not None and spark is not None:
-        move_table(spark, config.publish.table, storage.uri(_lists_of(run)))
-
-
-def _lists_of(run: Run) -> str:
-    return f"{run.place}/{RECOMMENDATIONS.name}"
-
-
 def _read_lists(spark: SparkSession, storage: Storage, run: Run) -> DataFrame | None:
     """The recommendations of an earlier run; None, and a warning, where they are gone."""
-    place = _lists_of(run)
+    place = find_lists(run)
     if not storage.exists(place):
         logger.warning("%s is gone: lists are not compared with it", place)
         return None

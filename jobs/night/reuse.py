@@ -15,12 +15,16 @@ from pyspark.sql import DataFrame, SparkSession
 from jobs.errors import ConfigError, InputError
 from jobs.night.choices import Choices
 from jobs.ratings.clean import GivenItems
+from jobs.runs.current import find_current
 from jobs.runs.model_files import open_model
-from jobs.runs.records import RunRecord, find_current, read_current
+from jobs.runs.records import RunRecord, read_current
 from jobs.runs.run import Run
-from jobs.settings.config import Config, IdType, TrainConfig
+from jobs.settings.config import Config
+from jobs.settings.input import IdType
+from jobs.settings.train import TrainConfig
 from jobs.storage.base import Storage
-from jobs.tables.published import RECOMMENDATIONS, SCORED_USERS, USER_ID
+from jobs.tables.columns import USER_ID
+from jobs.tables.published import RECOMMENDATIONS, SCORED_USERS
 from recsys_core.models.base import TrainedModel
 from recsys_core.query.saved_model import FILES, SavedModel
 

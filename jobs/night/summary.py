@@ -6,17 +6,17 @@ from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobs.process.terminal import on_terminal, printable
-from jobs.tables.published import ITEM_ID, RANK, USER_ID
-from recsys_core.query.saved_model import ItemCatalog
+from jobs.process.terminal import open_console, printable
+from jobs.tables.columns import ITEM_ID, RANK, USER_ID
+from recsys_core.items.catalog import ItemCatalog
 
 _SHOWN_USERS = 3
+
+
 _SHOWN_RANKS = 5
-_PIPE_WIDTH = 120
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def print_summary(
     Args:
         has_link: whether readers find ``current`` in the output, not only ``CURRENT.json``.
     """
-    console = _open_console()
+    console = open_console()
     console.print(_funnel_table(manifest["funnel"]))
     console.print(_seconds_table(manifest["stage_seconds"]))
     console.print(Text(_describe_training(manifest["training"])))
@@ -85,17 +85,6 @@ def _tell_how_to_read(output: str, run_directory: str, *, has_link: bool) -> lis
         f"Always the latest run: {output}/current",
         f"Query it with DuckDB: SELECT * FROM '{files}' ORDER BY user_id, rank LIMIT 10;",
     ]
-
-
-def print_table(table: Table) -> None:
-    """Print one table as ``print_summary`` prints its own."""
-    _open_console().print(table)
-
-
-def _open_console() -> Console:
-    # Piped output has no width to fit: a log keeps its lines whole.
-    width = None if on_terminal() else _PIPE_WIDTH
-    return Console(highlight=False, soft_wrap=True, width=width)
 
 
 def _describe_training(training: Mapping[str, Any]) -> str:

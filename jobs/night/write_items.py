@@ -6,7 +6,7 @@ from pyspark.sql import SparkSession
 from jobs.night.context import Night
 from jobs.night.make_model import NightModel
 from jobs.night.prepare_ratings import NightInput, NightRatings
-from jobs.runs.records import find_current
+from jobs.runs.current import find_current
 from jobs.stages.cluster import (
     EarlierClusters,
     LabelledItems,

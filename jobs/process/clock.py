@@ -1,16 +1,10 @@
-"""Timing and logging of a run's stages."""
+"""How long each stage of a run takes."""
 
 import contextlib
 import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Literal
-
-from pythonjsonlogger.json import JsonFormatter
-
-LogFormat = Literal["text", "json"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,47 +23,3 @@ class StageClock:
         seconds = round(time.perf_counter() - started, 3)
         self.seconds[name] = seconds
         logger.info("%s: done in %.1f s", name, seconds, extra={"stage": name, "seconds": seconds})
-
-
-class _JsonLines(JsonFormatter):
-    """One JSON object a line; fields given as ``extra`` stand beside the message."""
-
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
-        return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-
-
-def set_up_logging(log_format: LogFormat = "text") -> None:
-    """Log lines of the job, and warnings, to stderr. Called by programs, never at import."""
-    logging.basicConfig(
-        format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, force=True
-    )
-    logging.getLogger("py4j").setLevel(logging.WARNING)
-    logging.captureWarnings(True)
-    if log_format == "json":
-        for handler in logging.root.handlers:
-            handler.setFormatter(_json_lines())
-
-
-def _json_lines(run_id: str | None = None) -> JsonFormatter:
-    return _JsonLines(
-        ["asctime", "levelname", "name", "message"],
-        rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
-        static_fields={"run_id": run_id},
-        json_ensure_ascii=False,
-    )
-
-
-def name_run(run_id: str) -> None:
-    """Put the run's id into every JSON line from here on."""
-    for formatter in _json_formatters():
-        formatter.static_fields["run_id"] = run_id
-
-
-def is_json_log() -> bool:
-    """Whether programs read the log: nothing but its lines may be printed beside it."""
-    return bool(_json_formatters())
-
-
-def _json_formatters() -> list[_JsonLines]:
-    formatters: list[Any] = [handler.formatter for handler in logging.root.handlers]
-    return [formatter for formatter in formatters if isinstance(formatter, _JsonLines)]

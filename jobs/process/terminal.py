@@ -3,6 +3,9 @@
 import os
 import sys
 
+from rich.console import Console
+from rich.table import Table
+
 
 def on_terminal() -> bool:
     """Whether a person watches: ``spark-submit`` pipes its Python's output, and says so here."""
@@ -12,3 +15,17 @@ def on_terminal() -> bool:
 def printable(text: object) -> str:
     """``text`` with control characters replaced: titles are untrusted, and terminals obey them."""
     return "".join(char if char.isprintable() else "\ufffd" for char in str(text))
+
+
+_PIPE_WIDTH = 120
+
+
+def print_table(table: Table) -> None:
+    """Print one table as ``print_summary`` prints its own."""
+    open_console().print(table)
+
+
+def open_console() -> Console:
+    # Piped output has no width to fit: a log keeps its lines whole.
+    width = None if on_terminal() else _PIPE_WIDTH
+    return Console(highlight=False, soft_wrap=True, width=width)

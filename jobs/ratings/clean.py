@@ -32,8 +32,8 @@ from pyspark.sql import functions as F
 from jobs.errors import InputError
 from jobs.ratings.gather import DUPLICATES, ITEMS, RATINGS, RowAccount, is_refusal
 from jobs.ratings.user_rows import cut_pieces, make_lists, number_users, whole_users
-from jobs.settings.config import CleanConfig
-from jobs.tables.published import (
+from jobs.settings.clean import CleanConfig
+from jobs.tables.columns import (
     ITEM_ID,
     ITEM_INDEX,
     PIECE_NUMBER,
@@ -42,8 +42,8 @@ from jobs.tables.published import (
     SEEN,
     TIMES,
     USER_ID,
-    id_type_name,
 )
+from jobs.tables.spark import id_type_name
 from recsys_core.arrays import Float64Array, Int32Array
 from recsys_core.items.index import ItemIndex
 

@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 
 from jobs.ratings.recent import N_CANDIDATES, LowestChecksums, find_latest
 from jobs.ratings.user_rows import cut_pieces, make_lists, whole_users
-from jobs.tables.published import (
+from jobs.tables.columns import (
     FILE,
     ITEM_ID,
     PIECE_NUMBER,

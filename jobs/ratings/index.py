@@ -20,7 +20,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.ratings.user_rows import make_lists
-from jobs.tables.published import ITEM_ID, ITEM_INDEX, PIECE_NUMBER, RATING, SEEN, TIMES, USER_ID
+from jobs.tables.columns import ITEM_ID, ITEM_INDEX, PIECE_NUMBER, RATING, SEEN, TIMES, USER_ID
 from recsys_core.items.index import ItemIndex
 
 

@@ -18,17 +18,8 @@ import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from jobs.tables.published import (
-    ITEM_ID,
-    PLACE,
-    RATING,
-    REASON,
-    RECENT,
-    RECENT_RATINGS,
-    TIMESTAMP,
-    TITLE,
-    USER_ID,
-)
+from jobs.tables.columns import ITEM_ID, PLACE, RATING, REASON, RECENT, TIMESTAMP, TITLE, USER_ID
+from jobs.tables.published import RECENT_RATINGS
 from recsys_core.arrays import BoolArray, Int32Array, Int64Array
 
 MAX_SAMPLED_USERS = 1_000

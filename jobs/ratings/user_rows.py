@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.sparse import csr_matrix
 
-from jobs.tables.published import ITEM_INDEX, PIECE_NUMBER, RATING, USER_ID
+from jobs.tables.columns import ITEM_INDEX, PIECE_NUMBER, RATING, USER_ID
 from recsys_core.arrays import Int64Array
 
 PIECE = 10_000

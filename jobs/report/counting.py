@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from jobs.ratings.recent import MAX_SAMPLED_USERS, order_users
 from jobs.report.parts import MAX_SAMPLED_RANKS, SCORE_BINS, ListCounts, UserCounts
-from jobs.tables.published import (
+from jobs.tables.columns import (
     ITEM_ID,
     PLACE,
     RANK,

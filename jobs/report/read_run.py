@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from jobs.errors import ConfigError, InputError
+from jobs.errors import InputError
 from jobs.ratings.recent import MAX_SAMPLED_USERS
 from jobs.report.content import assemble_report, list_earlier, score_range
 from jobs.report.parts import (
@@ -26,45 +26,23 @@ from jobs.report.parts import (
     UserCounts,
 )
 from jobs.runs.model_files import load_model
-from jobs.runs.records import find_current, list_runs
+from jobs.runs.places import MANIFEST
+from jobs.runs.records import list_runs
 from jobs.runs.run import RUN_ID, Run
-from jobs.runs.staged import MANIFEST
-from jobs.storage.base import LocalStorage
-from jobs.tables.published import (
-    EXCLUDED,
-    ITEM_CLUSTERS,
+from jobs.storage.local import LocalStorage
+from jobs.tables.columns import (
     ITEM_ID,
     PLACE,
     RANK,
     RATING,
     REASON,
-    RECENT_RATINGS,
-    RECOMMENDATIONS,
     SCORE,
     SOURCE,
     TIMESTAMP,
     TITLE,
     USER_ID,
-    Table,
 )
-
-
-def find_run(storage: LocalStorage, run_id: str | None) -> Run:
-    """The run of an id, or the current one.
-
-    Raises:
-        ConfigError: no such run, or none is current yet.
-    """
-    if run_id is None:
-        current = find_current(storage)
-        if current is None:
-            raise ConfigError(
-                f"no run is current in {storage.root}; publish one, or name it: --run"
-            )
-        return current
-    if not RUN_ID.fullmatch(run_id) or not storage.exists(Run.from_id(run_id).place):
-        raise ConfigError(f"'{run_id}' is no run in {storage.root}; `runs` lists them")
-    return Run.from_id(run_id)
+from jobs.tables.published import EXCLUDED, ITEM_CLUSTERS, RECENT_RATINGS, RECOMMENDATIONS, Table
 
 
 def read_report(storage: LocalStorage, run: Run) -> ReportData:

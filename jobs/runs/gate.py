@@ -12,8 +12,9 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.errors import GateError
-from jobs.settings.config import GateConfig
-from jobs.tables.published import ITEM_CLUSTERS, ITEM_ID, USER_ID
+from jobs.settings.gate import GateConfig
+from jobs.tables.columns import ITEM_ID, USER_ID
+from jobs.tables.published import ITEM_CLUSTERS
 
 _SIDES = ("now", "before")
 

@@ -5,8 +5,8 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-RUNS = "runs"
-"""Where runs lie in an output."""
+from jobs.runs.places import RUNS
+
 RUN_ID = re.compile(r"\d{4}-\d{2}-\d{2}-(\d{8}T\d{6})-[0-9a-f]{6}")
 """What ``Run.start`` makes, and all that is ever taken for a run: no other name is touched."""
 

@@ -19,15 +19,14 @@ import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import DataType
 
+from jobs.runs.places import MANIFEST, STAGING
 from jobs.runs.run import Run
 from jobs.storage.base import Storage
-from jobs.tables.published import QUARANTINE, USER_ID, Table
+from jobs.tables.columns import USER_ID
+from jobs.tables.published import QUARANTINE, Table
+from jobs.tables.spark import conform
 from recsys_core.query.saved_model import SavedModel, encode_model
 
-CURRENT = "current"
-CURRENT_FILE = "CURRENT.json"
-MANIFEST = "manifest.json"
-STAGING = ".staging"
 ROW_GROUP_BYTES = 2**20
 """Rows of a user lie together and in order of user in each file, so that a reader who wants one
 user skips, by their statistics, all row groups but one of each file. Smaller ones compress worse: a
@@ -56,7 +55,7 @@ class StagedRun:
         """
         if n_rows is not None:
             self.promised[table] = n_rows
-        _write_parquet(table.conform(frame, self.run.footer), self.table_uri(table))
+        _write_parquet(conform(frame, table, self.run.footer), self.table_uri(table))
 
     def write_local_table(
         self,
@@ -87,7 +86,7 @@ class StagedRun:
         """Keep refused rows at once, to be looked at even when the run fails; the place."""
         staged = f"{self._path}/{QUARANTINE.name}"
         kept = f"{QUARANTINE.name}/{self.run.run_id}"
-        _write_parquet(QUARANTINE.conform(rows, self.run.footer), self._storage.uri(staged))
+        _write_parquet(conform(rows, QUARANTINE, self.run.footer), self._storage.uri(staged))
         self._storage.move(staged, kept)
         return f"{self._storage.root}/{kept}"
 
@@ -115,13 +114,6 @@ class StagedRun:
     def discard(self) -> None:
         """Remove what was staged and not published."""
         self._storage.delete(self._path)
-
-
-def switch_current(storage: Storage, run: Run) -> None:
-    """Lead readers to a run that is in its place: one rename, and the pointer file after it."""
-    storage.point(CURRENT, run.place)
-    pointer = {**run.footer, "path": run.place}
-    storage.write(CURRENT_FILE, (json.dumps(pointer, indent=2) + "\n").encode())
 
 
 def _write_parquet(frame: DataFrame, uri: str) -> None:

@@ -10,17 +10,13 @@ from typing import Any, Literal
 
 from py4j.protocol import Py4JJavaError
 
+from jobs.runs.places import STATUS, STATUS_FILE
 from jobs.runs.run import Run
 from jobs.storage.base import Storage
 
-STATUS = "status"
-"""The directory with one file for each run."""
-STATUS_FILE = "status.json"
-"""The same of the latest run."""
+logger = logging.getLogger(__name__)
 
 FinalState = Literal["published", "rejected", "failed", "locked"]
-
-logger = logging.getLogger(__name__)
 
 
 class RunStatus:

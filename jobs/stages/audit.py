@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from jobs.errors import AuditError
 from jobs.ratings.user_rows import make_lists, whole_users
-from jobs.tables.published import (
+from jobs.tables.columns import (
     ITEM_ID,
     ITEM_INDEX,
     MODEL_SOURCE,
@@ -22,8 +22,8 @@ from jobs.tables.published import (
     SCORE,
     SOURCE,
     USER_ID,
-    Table,
 )
+from jobs.tables.published import Table
 from recsys_core.arrays import BoolArray, IdArray, Int32Array, Int64Array
 from recsys_core.ranking.list_rules import ItemGroups, ListRules
 

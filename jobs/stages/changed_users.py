@@ -13,15 +13,8 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.tables.published import (
-    ITEM_INDEX,
-    PIECE_NUMBER,
-    RANK,
-    RATING,
-    RECOMMENDATIONS,
-    SOURCE,
-    USER_ID,
-)
+from jobs.tables.columns import ITEM_INDEX, PIECE_NUMBER, RANK, RATING, SOURCE, USER_ID
+from jobs.tables.published import RECOMMENDATIONS
 
 logger = logging.getLogger(__name__)
 

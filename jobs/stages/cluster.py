@@ -13,20 +13,19 @@ from pyspark.sql import functions as F
 
 from jobs.errors import InputError
 from jobs.process.terminal import printable
-from jobs.settings.config import CHOOSE, ClusterConfig
-from jobs.tables.published import ITEM_ID
+from jobs.settings.cluster import CHOOSE, ClusterConfig
+from jobs.tables.columns import ITEM_ID
 from recsys_core.arrays import Int32Array
+from recsys_core.items.catalog import ItemCatalog
+from recsys_core.items.cluster_names import measure_genre_agreement, name_clusters
 from recsys_core.items.clustering import (
     AlignedLabels,
     ChosenClusters,
     align_labels,
     choose_clusters,
     cluster_items,
-    measure_genre_agreement,
-    name_clusters,
 )
 from recsys_core.models.base import FactorModel
-from recsys_core.query.saved_model import ItemCatalog
 from recsys_core.ranking.similarity import rank_similar
 
 logger = logging.getLogger(__name__)

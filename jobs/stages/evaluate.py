@@ -11,7 +11,9 @@ from scipy.sparse import csr_matrix
 
 from jobs.errors import InputError
 from jobs.process.clock import StageClock
-from jobs.settings.config import AUTO, Config, EvaluateConfig, TrainConfig
+from jobs.settings.config import Config
+from jobs.settings.evaluate import EvaluateConfig
+from jobs.settings.train import AUTO, TrainConfig
 from jobs.tables.published import EVALUATION
 from recsys_core.arrays import Csr, Float64Array
 from recsys_core.evaluation.comparison import Evaluation, evaluate_models

@@ -5,8 +5,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.ratings.index import IndexedRatings
-from jobs.tables.published import ITEM_ID
-from recsys_core.query.saved_model import ExcludedItem, ItemCatalog
+from jobs.tables.columns import ITEM_ID
+from recsys_core.items.catalog import ExcludedItem, ItemCatalog
 
 
 def make_catalog(
@@ -16,7 +16,7 @@ def make_catalog(
 
     Args:
         dropped: ``CleanRatings.excluded_items``.
-        items: ``jobs.input.read_ratings.ItemsInput.items``; items it lacks have neither title nor
+        items: ``jobs.input.read_items.ItemsInput.items``; items it lacks have neither title nor
         genres.
     """
     index, known = indexed.index, items.set_index(ITEM_ID)

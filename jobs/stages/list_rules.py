@@ -1,82 +1,19 @@
 """The business rules of ``rules.*`` in terms of this night's items."""
 
-import difflib
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from pyspark.sql import SparkSession
 
-from jobs.errors import ConfigError, InputError
-from jobs.input.files import InputFile
-from jobs.input.read_ratings import read_item_set
-from jobs.settings.config import IdType, InputConfig, RulesConfig
+from jobs.errors import InputError
+from jobs.input.read_list_rules import RuleInput
+from jobs.settings.lists import RulesConfig
 from recsys_core.arrays import Float32Array, Int32Array
-from recsys_core.items.genres import split_genres
-from recsys_core.query.saved_model import ItemCatalog
-from recsys_core.ranking.list_rules import EVERY_OTHER_GENRE, ListRules, group_items
+from recsys_core.items.catalog import ItemCatalog
+from recsys_core.ranking.list_rules import ListRules, group_items
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class RuleInput:
-    """What the rules name, as read; all of it before anything is trained."""
-
-    allow: list[Any] | None = None
-    """Item ids; None where all items are allowed."""
-    block: list[Any] = field(default_factory=list)
-    files: list[InputFile] = field(default_factory=list)
-
-
-def read_rules(
-    spark: SparkSession,
-    config: InputConfig,
-    rules: RulesConfig,
-    genres: Iterable[str | None],
-    item_id_type: IdType,
-) -> RuleInput:
-    """Read the files of the rules, and hold genre caps to the genres there are.
-
-    Args:
-        genres: of the items file, separated by '|'.
-
-    Raises:
-        ConfigError: a capped genre that no item has; ids of another type than the items'.
-        InputError: a file of ids that cannot be used as a whole.
-    """
-    _require_genres(rules.genre_caps, genres)
-    allow: list[Any] | None = None
-    block: list[Any] = []
-    files: list[InputFile] = []
-    if rules.allow is not None:
-        allow, read = read_item_set(spark, config, rules.allow, "rules.allow", item_id_type)
-        files += read
-    if rules.block is not None:
-        block, read = read_item_set(spark, config, rules.block, "rules.block", item_id_type)
-        files += read
-    return RuleInput(allow, block, files)
-
-
-def _require_genres(caps: Mapping[str, int], genres: Iterable[str | None]) -> None:
-    if not caps:
-        return
-    known = sorted({name for text in genres for name in split_genres(text)})
-    if not known:
-        raise ConfigError(
-            "rules.genre_caps is set, but no item has genres: give input.items a column of them "
-            "(input.item_columns.genres)"
-        )
-    for name in caps:
-        if name not in known and name != EVERY_OTHER_GENRE:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean '{close[0]}'? " if close else ""
-            raise ConfigError(
-                f"rules.genre_caps: no item has the genre '{name}'; {hint}there are: "
-                f"{', '.join(known)}"
-            )
 
 
 def find_allowed(named: RuleInput, catalog: ItemCatalog) -> Int32Array | None:

@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 
 from jobs.machine.blas import require_one_blas_thread
 from jobs.ratings.user_rows import make_lists, to_matrix, whole_users
-from jobs.tables.published import (
+from jobs.tables.columns import (
     ITEM_ID,
     ITEM_INDEX,
     MODEL_SOURCE,
@@ -24,13 +24,11 @@ from jobs.tables.published import (
     POPULARITY_SOURCE,
     RANK,
     RATING,
-    RECOMMENDATIONS,
     SCORE,
     SOURCE,
-    USER_FACTORS,
     USER_ID,
-    Table,
 )
+from jobs.tables.published import RECOMMENDATIONS, USER_FACTORS, Table
 from recsys_core.arrays import Float32Array, IdArray, Int32Array, Int64Array
 from recsys_core.models.base import FactorModel
 from recsys_core.ranking.list_rules import ListRules, RuledOrder, RuledScorer

@@ -1,23 +1,16 @@
-"""Bring the ratings to the driver as flat arrays and train the configured model there."""
+"""Train the configured model on the driver, and say how it goes."""
 
 import logging
 from typing import Any
 
-import numpy as np
-import pyarrow.compute as pc
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 from scipy.sparse import csr_matrix
 from tqdm import tqdm
 
 from jobs.errors import MachineError, TrainingFailedError
-from jobs.process.clock import is_json_log
+from jobs.process.log import is_json_log
 from jobs.process.terminal import on_terminal
-from jobs.ratings.user_rows import to_matrix
-from jobs.settings.config import TrainConfig
-from jobs.tables.published import ITEM_INDEX, PIECE_NUMBER, RATING, TIMES, USER_ID
+from jobs.settings.train import TrainConfig
 from recsys_core.errors import DeviceError, TrainingError
-from recsys_core.evaluation.splits import TimedRatings
 from recsys_core.models.base import TrainedModel
 from recsys_core.models.registry import MODELS
 
@@ -25,45 +18,10 @@ logger = logging.getLogger(__name__)
 
 _LOG_LINES = 12
 """Lines a training run leaves in a log that is not a terminal."""
+
+
 _ROUNDS = ("epochs", "iterations", "max_iter")
 """Settings that say how often a trainer reports at most; one without them reports once."""
-
-
-def collect_ratings(
-    ratings: DataFrame, n_items: int, *, max_users: int | None = None, seed: int = 0
-) -> TimedRatings:
-    """The indexed ratings as one matrix.
-
-    Rows are users in ascending order of id and columns are sorted, so the matrix does not depend on
-    the partitioning. The ratings cross as Arrow columns, never as Python rows.
-
-    Args:
-        max_users: take the ratings of so many users at most, those with the lowest hash of ``seed``
-            and id; all where None.
-    """
-    if max_users is not None:
-        ratings = _draw_users(ratings, max_users, seed)
-    times = [TIMES] if TIMES in ratings.columns else []
-    table = ratings.select(USER_ID, PIECE_NUMBER, ITEM_INDEX, RATING, *times).toArrow()
-    order = pc.sort_indices(table, sort_keys=[(USER_ID, "ascending"), (PIECE_NUMBER, "ascending")])
-    table = table.take(order)
-    _, matrix = to_matrix(table, n_items)
-    n_unrated = int(np.count_nonzero(np.bincount(matrix.indices, minlength=n_items) == 0))
-    if n_unrated:
-        logger.warning(
-            "train.max_users = %s: %s of %s items have no rating by the users drawn, and will "
-            "hardly be recommended",
-            *(f"{count:,}" for count in (max_users or 0, n_unrated, n_items)),
-        )
-    return TimedRatings(matrix, pc.list_flatten(table.column(TIMES)).to_numpy() if times else None)
-
-
-def _draw_users(ratings: DataFrame, max_users: int, seed: int) -> DataFrame:
-    """The rows of ``max_users`` users; the draw depends on their ids and the seed alone."""
-    by_hash = F.xxhash64(F.lit(seed), USER_ID)
-    first = ratings.where(F.col(PIECE_NUMBER) == 0).select(by_hash.alias("hash"))
-    last = first.orderBy("hash").limit(max_users).agg(F.max("hash")).collect()[0][0]
-    return ratings.where(by_hash <= last)
 
 
 def train_model(ratings: csr_matrix, config: TrainConfig, *, quiet: bool = False) -> TrainedModel:

@@ -1,33 +1,6 @@
-"""Every column name and every published table, once."""
+"""Every published table, once: its name, its key and its columns."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
-
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
-from pyspark.sql.types import DataType
-
-USER_ID = "user_id"
-ITEM_ID = "item_id"
-ITEM_INDEX = "item_index"
-RATING = "rating"
-TIMESTAMP = "timestamp"
-REASON = "reason"
-RAW = "raw"
-FILE = "file"
-PIECE_NUMBER = "piece"
-TIMES = "times"
-RECENT = "recent"
-SEEN = "seen"
-SOURCE = "source"
-SCORE = "score"
-RANK = "rank"
-PLACE = "place"
-TITLE = "title"
-
-MODEL_SOURCE, POPULARITY_SOURCE = "model", "popularity"
-"""What made a list: the values of the column ``source``."""
 
 
 @dataclass(frozen=True)
@@ -47,26 +20,6 @@ class Table:
     key: tuple[str, ...]
     columns: tuple[TableColumn, ...]
 
-    def conform(self, frame: DataFrame, footer: Mapping[str, str]) -> DataFrame:
-        """``frame`` with exactly this table's columns and types, in order.
-
-        Each column carries its comment, and the first also ``footer`` (run id, run date), into the
-        schema that Spark writes to the Parquet footers.
-        """
-        return frame.select(
-            *(
-                self._column(column, footer if position == 0 else {})
-                for position, column in enumerate(self.columns)
-            )
-        )
-
-    @staticmethod
-    def _column(column: TableColumn, footer: Mapping[str, str]) -> Column:
-        expression = F.col(column.name)
-        if column.type is not None:
-            expression = expression.cast(column.type)
-        return expression.alias(column.name, metadata={"comment": column.comment, **footer})
-
 
 RECOMMENDATIONS = Table(
     "recommendations",
@@ -80,6 +33,7 @@ RECOMMENDATIONS = Table(
     ),
 )
 
+
 TITLED_RECOMMENDATIONS = Table(
     RECOMMENDATIONS.name,
     RECOMMENDATIONS.key,
@@ -89,6 +43,7 @@ TITLED_RECOMMENDATIONS = Table(
     ),
 )
 """The same table where ``publish.titles`` is set."""
+
 
 ITEM_CLUSTERS = Table(
     "item_clusters",
@@ -105,6 +60,7 @@ ITEM_CLUSTERS = Table(
     ),
 )
 
+
 SIMILAR_ITEMS = Table(
     "similar_items",
     ("item_id", "rank"),
@@ -116,6 +72,7 @@ SIMILAR_ITEMS = Table(
     ),
 )
 
+
 USER_FACTORS = Table(
     "user_factors",
     ("user_id",),
@@ -124,6 +81,7 @@ USER_FACTORS = Table(
         TableColumn("factors", "array<float>", "Score = inner product with the item's factors."),
     ),
 )
+
 
 ITEM_FACTORS = Table(
     "item_factors",
@@ -134,6 +92,7 @@ ITEM_FACTORS = Table(
     ),
 )
 
+
 SCORED_USERS = Table(
     "scored_users",
     ("user_id",),
@@ -143,6 +102,7 @@ SCORED_USERS = Table(
         TableColumn("ratings_hash", "bigint", "Of those; comparable in runs of one model."),
     ),
 )
+
 
 RECENT_RATINGS = Table(
     "recent_ratings",
@@ -157,6 +117,7 @@ RECENT_RATINGS = Table(
     ),
 )
 
+
 EXCLUDED = Table(
     "excluded",
     ("kind", "id", "reason"),
@@ -167,6 +128,7 @@ EXCLUDED = Table(
         TableColumn("rating_count", "bigint", "Its valid, distinct ratings; or the rows lost."),
     ),
 )
+
 
 EVALUATION = Table(
     "evaluation",
@@ -181,6 +143,7 @@ EVALUATION = Table(
     ),
 )
 
+
 QUARANTINE = Table(
     "quarantine",
     (),
@@ -190,8 +153,3 @@ QUARANTINE = Table(
         TableColumn("reason", "string", "Why it was refused."),
     ),
 )
-
-
-def id_type_name(data_type: DataType) -> Literal["integer", "string"]:
-    """``integer`` or ``string``, as in the configuration."""
-    return "string" if data_type.simpleString() == "string" else "integer"

@@ -5,49 +5,17 @@ loops it takes number by number: at 64 columns most of a row. Arrays are contigu
 float64, and hold whole vectors: one that is begun is read and written to its end.
 """
 
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from recsys_core.arrays import Float32Array, Float64Array
 from recsys_core.compile.vectors import VECTOR_BITS, Vectors
-
-_LINE = 64
-"""Bytes in a line of the cache."""
-Matrix = TypeVar("Matrix", Float32Array, Float64Array)
 
 GROUP = 8
 """Rows taken together from places all over a matrix; no more than there are lanes."""
-
-
-def pad_width(n_columns: int) -> int:
-    """Columns of whole vectors, of float32 too, that hold so many."""
-    return n_columns + -n_columns % (_LINE // 4)
-
-
-def pad_columns(matrix: Matrix, *, aligned: bool = True) -> Matrix:
-    """The matrix with columns of zeros after its own: rows of whole vectors, of float32 too.
-
-    Args:
-        aligned: rows begin where lines of the cache do, as a vector across two is two to load.
-            Without it a matrix of whole vectors need not be copied.
-    """
-    n_rows, n_columns = matrix.shape
-    width = pad_width(n_columns)
-    in_place = not aligned or matrix.ctypes.data % _LINE == 0
-    # The compiled functions know arrays that can be written.
-    if width == n_columns and in_place and matrix.flags.c_contiguous and matrix.flags.writeable:
-        return matrix
-    memory = np.zeros(n_rows * width * matrix.itemsize + _LINE, np.uint8)
-    first = -memory.ctypes.data % _LINE
-    numbers = memory[first : first + n_rows * width * matrix.itemsize].view(matrix.dtype)
-    padded: Matrix = numbers.reshape(n_rows, width)
-    padded[:, :n_columns] = matrix
-    return padded
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -19,6 +19,7 @@ import numpy as np
 
 from recsys_core.arrays import BoolArray, Float64Array, FloatArray, Int32Array, Int64Array
 from recsys_core.compile.jit import compiled, compiled_sum, compiled_unlocked
+from recsys_core.compile.padding import pad_columns
 from recsys_core.compile.tiles import (
     GROUP,
     add_group,
@@ -27,7 +28,6 @@ from recsys_core.compile.tiles import (
     copy_transposed,
     count_lanes,
     multiply_group,
-    pad_columns,
 )
 from recsys_core.linalg.cholesky import add_gram, factorize, solve, start_gram
 

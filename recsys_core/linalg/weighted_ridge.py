@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 
 from recsys_core.arrays import Float32Array, Float64Array, Int32Array, Int64Array
-from recsys_core.compile.tiles import pad_columns, pad_width
+from recsys_core.compile.padding import pad_columns, pad_width
 from recsys_core.linalg.normal_equations import CommonSystem, solve_users
 
 

@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 
 from recsys_core.arrays import Csr, Float32Array
-from recsys_core.compile.tiles import pad_columns
+from recsys_core.compile.padding import pad_columns
 from recsys_core.errors import TrainingError
 from recsys_core.linalg.projection import project
 from recsys_core.linalg.subspace import find_item_space

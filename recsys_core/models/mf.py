@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from recsys_core.arrays import Csr, Float32Array, Float64Array
-from recsys_core.compile.tiles import pad_columns
+from recsys_core.compile.padding import pad_columns
 from recsys_core.linalg.ridge import solve_ridge
 from recsys_core.models.base import Device, FactorModel, OnEpoch, TrainedModel, require_finite
 from recsys_core.models.devices import resolve_device

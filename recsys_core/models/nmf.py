@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 
 from recsys_core.arrays import Csr, Float32Array, Float64Array
-from recsys_core.compile.tiles import pad_columns
+from recsys_core.compile.padding import pad_columns
 from recsys_core.errors import DeviceError, TrainingError
 from recsys_core.linalg.nnls import solve_nnls
 from recsys_core.linalg.projection import project

@@ -32,11 +32,11 @@ from jobs.input.read_ratings import read_ratings
 from jobs.machine.session import choose_partitions, open_session
 from jobs.night.night import run_nightly
 from jobs.ratings.clean import clean_ratings
+from jobs.ratings.collect import collect_ratings
 from jobs.ratings.gather import account_rows
 from jobs.ratings.index import IndexedRatings, index_ratings
 from jobs.settings.config import Config
 from jobs.stages.score import score_users
-from jobs.stages.train import collect_ratings
 from recsys_core.models.nmf import NmfModel
 from recsys_core.ranking.first_pass import Float32Product
 from recsys_core.ranking.top_k import TopKScorer

@@ -15,7 +15,7 @@ from clusters import QUICK_START, Night, hash_rows, processes_of, start_night, w
 
 from jobs.datasets.sample import write_sample
 from jobs.runs.status import read_status
-from jobs.storage.base import LocalStorage
+from jobs.storage.local import LocalStorage
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 

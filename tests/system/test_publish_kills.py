@@ -1,7 +1,7 @@
 """A publish that is killed with SIGKILL before each of its steps in turn, without Spark.
 
-A step is a call from Python into C that can change a file: those of ``jobs.runs.staged``,
-``jobs.runs.records`` and ``jobs.storage.base`` change in no other way.
+A step is a call from Python into C that can change a file: those of ``jobs.runs`` and
+``jobs.storage.local`` change in no other way.
 """
 
 import json
@@ -25,12 +25,15 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jobs.runs.staged import StagedRun, switch_current
+from jobs.runs.current import switch_current
+from jobs.runs.lock import hold_output, prepare_output
+from jobs.runs.retention import remove_old_runs
 from jobs.runs.run import Run
-from jobs.runs.records import hold_output, prepare_output, remove_old_runs
-from jobs.tables.published import RECOMMENDATIONS
+from jobs.runs.staged import StagedRun
 from jobs.runs.status import RunStatus
-from jobs.storage.base import LocalStorage, local_path
+from jobs.storage.local import LocalStorage
+from jobs.storage.open import local_path
+from jobs.tables.published import RECOMMENDATIONS
 
 N_ROWS = 5
 READS = (

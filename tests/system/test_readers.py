@@ -14,10 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.runs.records import hold_output, prepare_output, remove_old_runs
+from jobs.runs.current import switch_current
+from jobs.runs.lock import hold_output, prepare_output
+from jobs.runs.retention import remove_old_runs
 from jobs.runs.run import Run
-from jobs.runs.staged import StagedRun, switch_current
-from jobs.storage.base import LocalStorage
+from jobs.runs.staged import StagedRun
+from jobs.storage.local import LocalStorage
 
 N_USERS, N_FILES, N_PUBLISHES = 400, 4, 20
 Rows = list[tuple[int, str]]  # user, run id

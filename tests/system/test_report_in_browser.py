@@ -15,8 +15,9 @@ from paths import ROOT
 from report_pages import HOSTILE, HOSTILE_TEXTS, with_hostile_texts
 
 from jobs.report.page import render_report
-from jobs.report.read_run import find_run, read_report
-from jobs.storage.base import LocalStorage
+from jobs.report.read_run import read_report
+from jobs.runs.records import find_run
+from jobs.storage.local import LocalStorage
 
 SECONDS = 30
 README_PICTURE = ROOT / ".readme" / "report.webp"

@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 from paths import ROOT
 
-from jobs.runs.records import hold_output
+from jobs.runs.current import switch_current
+from jobs.runs.lock import hold_output
 from jobs.runs.run import Run
-from jobs.runs.staged import StagedRun, switch_current
-from jobs.storage.base import LocalStorage
+from jobs.runs.staged import StagedRun
+from jobs.storage.local import LocalStorage
 
 
 def submit(*arguments: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":

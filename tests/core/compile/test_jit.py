@@ -11,20 +11,12 @@ import llvmlite.binding as llvm
 import numpy as np
 from paths import ROOT
 
-from recsys_core.compile.jit import (
-    LANES,
-    compiled,
-    count_bits,
-    has_feature,
-    lowest_bit,
-    raise_to,
-    reaching,
-)
+from recsys_core.compile.jit import compiled, has_feature
+from recsys_core.compile.lanes import LANES, count_bits, lowest_bit, raise_to, reaching
 
 PACKAGE = ROOT / "recsys_core"
 SUM = """
 import numpy as np
-from paths import ROOT
 from scipy.sparse import csr_matrix
 from recsys_core.linalg.projection import project
 print(project(csr_matrix(np.float32([[1, 2]])), np.float32([[3], [4]])).tolist())
@@ -60,7 +52,7 @@ def test_code_is_kept_beside_the_source_and_not_for_other_sources(tmp_path: Path
     [first] = list_code(copy)
     add_up(tmp_path, tmp_path)
     assert list(list_code(copy)) == [first]
-    callee = copy / "compiled.py"  # whose code is part of every other file's
+    callee = copy / "compile" / "tiles.py"  # whose code is part of every other file's
     callee.write_text(callee.read_text() + "\n# changed\n")
     add_up(tmp_path, tmp_path)
     assert len(list_code(copy)) == 2
@@ -69,8 +61,8 @@ def test_code_is_kept_beside_the_source_and_not_for_other_sources(tmp_path: Path
 def test_a_zip_is_compiled_from_and_leaves_nothing_behind(tmp_path: Path) -> None:
     archive = tmp_path / "recsys.zip"
     with zipfile.ZipFile(archive, "w") as target:
-        for source in PACKAGE.glob("*.py"):
-            target.write(source, f"recsys_core/{source.name}")
+        for source in PACKAGE.rglob("*.py"):
+            target.write(source, source.relative_to(ROOT))
     add_up(archive, tmp_path)
     assert list(tmp_path.iterdir()) == [archive]
 

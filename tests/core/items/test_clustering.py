@@ -5,7 +5,8 @@ import pytest
 from core_examples import are_bit_equal
 
 from recsys_core.items import clustering
-from recsys_core.items.clustering import align_labels, choose_clusters, cluster_items, name_clusters
+from recsys_core.items.cluster_names import name_clusters
+from recsys_core.items.clustering import align_labels, choose_clusters, cluster_items
 
 CENTRES = np.float32([[10, 0, 0], [0, 10, 0], [0, 0, 10], [-10, -10, -10]])
 PLANTED = np.arange(80) % len(CENTRES)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from recsys_core.items.clustering import cluster_items, measure_genre_agreement
+from recsys_core.items.cluster_names import measure_genre_agreement
+from recsys_core.items.clustering import cluster_items
 from recsys_core.models.nmf import train_nmf
 from recsys_core.sample.generator import iter_ratings, make_items
 

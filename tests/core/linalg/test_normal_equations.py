@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recsys_core.compile.tiles import pad_columns
+from recsys_core.compile.padding import pad_columns
 from recsys_core.linalg.normal_equations import CommonSystem, _solve_in, solve_users, without_gram
 
 N_ITEMS = 900

@@ -6,17 +6,12 @@ from model_cases import ALS, EASE, MF, NMF
 from scipy.sparse import csr_matrix
 
 from recsys_core.errors import QueryError
+from recsys_core.items.catalog import ExcludedItem, ItemCatalog
 from recsys_core.items.index import ItemIndex
 from recsys_core.models.nmf import NmfModel, train_nmf
 from recsys_core.models.registry import MODELS
 from recsys_core.query.recommender import find_similar, recommend, resolve_query
-from recsys_core.query.saved_model import (
-    ExcludedItem,
-    ItemCatalog,
-    SavedModel,
-    decode_model,
-    encode_model,
-)
+from recsys_core.query.saved_model import SavedModel, decode_model, encode_model
 from recsys_core.ranking.similarity import rank_similar
 
 TITLES = [

@@ -15,14 +15,13 @@ from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
 from recsys_core.errors import ModelFormatError
+from recsys_core.items.catalog import ExcludedItem, ItemCatalog
 from recsys_core.items.index import ItemIndex
 from recsys_core.models.base import FactorModel
 from recsys_core.query.saved_model import (
     ARRAYS_FILE,
     FACTS_FILE,
     FILES,
-    ExcludedItem,
-    ItemCatalog,
     SavedModel,
     decode_model,
     encode_model,

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from paths import ROOT
 from scipy.sparse import csr_matrix
 
-from recsys_core.compile.jit import LANES, has_feature
+from recsys_core.compile.jit import has_feature
+from recsys_core.compile.lanes import LANES
 from recsys_core.ranking.first_pass import Catalogue, Float32Product, Int16Product, RoughProduct
 from recsys_core.ranking.int16_kernels import (
     FEATURE,

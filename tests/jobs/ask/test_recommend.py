@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from nights import SampleNight
 
 from jobs.ask.recommend import read_query
-from jobs.cli.__main__ import main
+from jobs.cli.main import main
 from jobs.errors import InputError, JobError
 from jobs.runs.model_files import load_model
 
@@ -203,7 +203,7 @@ def test_a_model_of_another_run_beside_this_manifest_is_refused(damaged: Path) -
 def test_a_query_starts_no_jvm_and_imports_no_trainer(model: str, titles: list[str]) -> None:
     code = (
         "import sys\n"
-        "from jobs.cli.__main__ import main\n"
+        "from jobs.cli.main import main\n"
         "main(sys.argv[1:], standalone_mode=False)\n"
         "found = {'torch', 'sklearn', 'pyspark', 'pandas', 'py4j'} & set(sys.modules)\n"
         "assert not found, found\n"

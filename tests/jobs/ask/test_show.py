@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from nights import SampleNight
 
-from jobs.cli.__main__ import main
+from jobs.cli.main import main
 
 
 def show(*arguments: str) -> Result:
@@ -286,7 +286,7 @@ def test_a_run_is_named_by_its_id_too(sample_night: SampleNight) -> None:
 def test_it_starts_no_jvm_and_imports_no_trainer(sample_night: SampleNight) -> None:
     code = (
         "import sys\n"
-        "from jobs.cli.__main__ import main\n"
+        "from jobs.cli.main import main\n"
         "main(sys.argv[1:], standalone_mode=False)\n"
         "from pyspark import SparkContext\n"
         "assert SparkContext._gateway is None\n"

@@ -27,7 +27,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from jobs.cli.__main__ import main
+from jobs.cli.main import main
 from jobs.datasets import fetch, unpack
 from jobs.settings.toml import load_config
 

@@ -15,8 +15,9 @@ from scipy.sparse import csr_matrix
 from jobs.errors import ConfigError, JobError, TrainingFailedError
 from jobs.experiments.tune import tune_models
 from jobs.experiments.tuning_report import require_directory, tabulate_tuning, write_tuning
-from jobs.settings.config import Config, TrainConfig
+from jobs.settings.config import Config
 from jobs.settings.toml import load_config
+from jobs.settings.train import TrainConfig
 from jobs.stages.train import train_model
 from recsys_core.evaluation.splits import TimedRatings
 from recsys_core.models.base import TrainedModel

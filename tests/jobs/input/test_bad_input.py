@@ -23,7 +23,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.errors import InputError, JobError, MachineError
-from jobs.input.read_ratings import read_items, read_ratings
+from jobs.input.read_items import read_items
+from jobs.input.read_ratings import read_ratings
 from jobs.night.night import PublishedRun, run_nightly
 from jobs.process.failures import explain_failures
 from recsys_core.query.saved_model import FILES

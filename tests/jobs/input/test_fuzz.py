@@ -17,22 +17,16 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from jobs.cli.__main__ import main
+from jobs.cli.main import main
 from jobs.errors import InputError
 from jobs.input.read_ratings import read_ratings
 from jobs.process.failures import explain_failures
 from jobs.ratings.clean import clean_ratings
 from jobs.ratings.gather import account_rows
+from recsys_core.items.catalog import ExcludedItem, ItemCatalog
 from recsys_core.items.index import ItemIndex
 from recsys_core.models.nmf import NmfModel
-from recsys_core.query.saved_model import (
-    ARRAYS_FILE,
-    FACTS_FILE,
-    ExcludedItem,
-    ItemCatalog,
-    SavedModel,
-    encode_model,
-)
+from recsys_core.query.saved_model import ARRAYS_FILE, FACTS_FILE, SavedModel, encode_model
 
 BOTH_INTEGER = {"user_id_type": "integer", "item_id_type": "integer"}
 BOTH_TEXT = {"user_id_type": "string", "item_id_type": "string"}

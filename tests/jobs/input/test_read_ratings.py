@@ -8,7 +8,9 @@ from builders import HEADER, make_config, write_csv
 from pyspark.sql import SparkSession
 
 from jobs.errors import InputError
-from jobs.input.read_ratings import _guess_id_type, read_items, read_ratings
+from jobs.input.id_types import _guess_id_type
+from jobs.input.read_items import read_items
+from jobs.input.read_ratings import read_ratings
 
 
 def read(spark: SparkSession, path: Path | str, **input_settings: Any) -> list[tuple[Any, ...]]:

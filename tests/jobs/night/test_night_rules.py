@@ -14,20 +14,21 @@ from scipy.sparse import csr_matrix
 
 from jobs.datasets.sample import write_sample
 from jobs.errors import AuditError, ConfigError, InputError
-from jobs.input.read_ratings import read_item_set, read_ratings
+from jobs.input.read_list_rules import RuleInput, read_item_set, read_rules
+from jobs.input.read_ratings import read_ratings
 from jobs.night.night import PublishedRun, run_nightly
 from jobs.ratings.clean import clean_ratings
+from jobs.ratings.collect import collect_ratings
 from jobs.ratings.gather import account_rows
 from jobs.ratings.index import index_ratings
 from jobs.runs.model_files import load_model
-from jobs.settings.config import RulesConfig
+from jobs.settings.lists import RulesConfig
 from jobs.stages.audit import audit_recommendations
-from jobs.stages.list_rules import RuleInput, find_allowed, read_rules
+from jobs.stages.list_rules import find_allowed
 from jobs.stages.score import observe_effects, read_effects, score_users
-from jobs.stages.train import collect_ratings
-from jobs.tables.published import USER_ID
+from jobs.tables.columns import USER_ID
+from recsys_core.items.catalog import ItemCatalog
 from recsys_core.items.index import ItemIndex
-from recsys_core.query.saved_model import ItemCatalog
 from recsys_core.ranking.list_rules import ListRules, RuledScorer, group_items
 from recsys_core.ranking.list_rules_kernels import EFFECTS
 

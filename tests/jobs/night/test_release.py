@@ -14,8 +14,9 @@ from jobs.errors import GateError, InputError, LockedError
 from jobs.night.choices import Choices
 from jobs.night.night import run_nightly
 from jobs.night.release import PublishedRun
-from jobs.runs.records import hold_output, list_runs
-from jobs.storage.base import LocalStorage
+from jobs.runs.lock import hold_output
+from jobs.runs.records import list_runs
+from jobs.storage.local import LocalStorage
 
 DAY = date(2026, 11, 21)
 SMALL = {"train": {"nmf": {"n_components": 2}}, "cluster": {"n_clusters": 2}, "score": {"k": 2}}

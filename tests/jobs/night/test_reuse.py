@@ -19,8 +19,9 @@ from click.testing import CliRunner
 from nights import SampleNight
 from pyspark.sql import SparkSession
 
-from jobs.ask.show import describe_item, open_run
-from jobs.cli.__main__ import main
+from jobs.ask.published_tables import open_run
+from jobs.ask.show import describe_item
+from jobs.cli.main import main
 from jobs.datasets.sample import write_sample
 from jobs.errors import ConfigError, InputError
 from jobs.input.read_ratings import read_ratings
@@ -36,11 +37,11 @@ from jobs.night.reuse import (
 from jobs.ratings.clean import GivenItems, clean_ratings
 from jobs.ratings.gather import account_rows
 from jobs.ratings.index import index_ratings
+from jobs.runs.current import find_current
 from jobs.runs.model_files import load_model
-from jobs.runs.records import find_current
 from jobs.settings.config import Config
 from jobs.stages.audit import audit_excluded
-from jobs.storage.base import LocalStorage
+from jobs.storage.local import LocalStorage
 from recsys_core.items.index import ItemIndex
 
 K, MIN_USER_RATINGS = 5, 3

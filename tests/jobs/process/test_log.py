@@ -16,10 +16,11 @@ from click.testing import CliRunner
 from nights import SampleNight
 from pyspark.sql import SparkSession
 
-from jobs.cli.__main__ import check
+from jobs.cli.nightly import check
 from jobs.errors import InputError
 from jobs.night.night import run_nightly
-from jobs.process.clock import StageClock, is_json_log, name_run, set_up_logging
+from jobs.process.clock import StageClock
+from jobs.process.log import is_json_log, name_run, set_up_logging
 
 STAGES = {"read", "clean", "index", "train", "score", "cluster", "audit", "gate"}
 FIRST_USER = 900_000_001
@@ -212,7 +213,7 @@ def test_json_silences_the_progress_bar(
     import numpy as np
     from scipy.sparse import csr_matrix
 
-    from jobs.settings.config import TrainConfig
+    from jobs.settings.train import TrainConfig
     from jobs.stages.train import train_model
 
     monkeypatch.setenv("RECSYS_TERMINAL", "1")

@@ -23,7 +23,7 @@ from paths import ROOT
 from pyspark.sql import SparkSession
 from report_pages import HOSTILE, PageParts, with_hostile_texts
 
-from jobs.cli.__main__ import main
+from jobs.cli.main import main
 from jobs.night.night import run_nightly
 from jobs.report import counting, page, read_run
 from jobs.report.catalogue import project_items
@@ -31,10 +31,10 @@ from jobs.report.content import assemble_report, score_range
 from jobs.report.counting import count_lists, sample_users
 from jobs.report.page import REPORT, make_report, render_report
 from jobs.report.parts import ListCounts, ReportData, RunItems, UserCounts
-from jobs.report.read_run import count_files, find_run, read_report
-from jobs.runs.records import RunRecord
+from jobs.report.read_run import count_files, read_report
+from jobs.runs.records import RunRecord, find_run
 from jobs.runs.run import Run
-from jobs.storage.base import LocalStorage
+from jobs.storage.local import LocalStorage
 
 MOST_BYTES = 5_000_000
 RUN_ID = "2026-11-21-20261121T030000-abcdef"

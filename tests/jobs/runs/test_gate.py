@@ -5,7 +5,7 @@ from pyspark.sql import SparkSession
 
 from jobs.errors import GateError
 from jobs.runs.gate import check_bounds, describe_failures, measure_overlap, require_passed
-from jobs.settings.config import GateConfig
+from jobs.settings.gate import GateConfig
 
 GOOD: dict[str, Any] = {
     "audit": {

@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 from jobs.errors import ConfigError
 from jobs.night.night import run_nightly
 from jobs.runs.metastore import check_table, move_table
-from jobs.storage.base import LocalStorage
+from jobs.storage.local import LocalStorage
 
 TABLE = "reco.recommendations"
 

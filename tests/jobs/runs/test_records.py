@@ -13,20 +13,17 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-import jobs.storage.base
+import jobs.storage.hadoop
 from jobs.errors import ConfigError, LockedError, MachineError
-from jobs.runs.records import (
-    find_current,
-    find_published,
-    hold_output,
-    list_runs,
-    prepare_output,
-    read_current,
-    remove_old_runs,
-)
+from jobs.runs.current import find_current, switch_current
+from jobs.runs.lock import hold_output, prepare_output
+from jobs.runs.records import find_published, list_runs, read_current
+from jobs.runs.retention import remove_old_runs
 from jobs.runs.run import Run
-from jobs.runs.staged import StagedRun, switch_current
-from jobs.storage.base import HadoopStorage, LocalStorage, Storage
+from jobs.runs.staged import StagedRun
+from jobs.storage.base import Storage
+from jobs.storage.hadoop import HadoopStorage
+from jobs.storage.local import LocalStorage
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 
@@ -190,8 +187,8 @@ def test_one_writer_at_a_time_and_the_other_is_told_who(storage: Storage) -> Non
 HOLD = """
 import sys, time
 from pathlib import Path
-from jobs.runs.records import hold_output
-from jobs.storage.base import LocalStorage
+from jobs.runs.lock import hold_output
+from jobs.storage.local import LocalStorage
 with hold_output(LocalStorage(Path(sys.argv[1])), "of another process"):
     print("held", flush=True)
     time.sleep(60)
@@ -229,7 +226,7 @@ def test_a_lease_that_is_not_renewed_ends(
         assert json.loads(storage.read(".lock"))["run"] == "ours"
     assert not storage.exists(".lock")
     # One that is renewed outlives its lease.
-    monkeypatch.setattr(jobs.storage.base, "_LEASE_SECONDS", 2.0)
+    monkeypatch.setattr(jobs.storage.hadoop, "_LEASE_SECONDS", 2.0)
     with hold_output(storage, "long"):
         time.sleep(3)
         with pytest.raises(LockedError, match="run long"), hold_output(storage, "other"):

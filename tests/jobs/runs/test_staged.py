@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from jobs.runs.run import Run
 from jobs.runs.staged import StagedRun
-from jobs.storage.base import LocalStorage
+from jobs.storage.local import LocalStorage
 from jobs.tables.published import RECOMMENDATIONS
 
 N_USERS, N_FILES = 150_000, 2

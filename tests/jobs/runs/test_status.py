@@ -14,12 +14,15 @@ from click.testing import CliRunner
 from nights import SampleNight
 from pyspark.sql import SparkSession
 
-from jobs.cli.__main__ import main
-from jobs.process import clock as stages
+from jobs.cli.main import main
+from jobs.process import log
 from jobs.process.stop import Stopped, stops_on_sigterm
+from jobs.runs.places import STATUS, STATUS_FILE
 from jobs.runs.run import Run
-from jobs.runs.status import STATUS, STATUS_FILE, RunStatus, read_status
-from jobs.storage.base import LocalStorage, Storage, open_storage
+from jobs.runs.status import RunStatus, read_status
+from jobs.storage.base import Storage
+from jobs.storage.local import LocalStorage
+from jobs.storage.open import open_storage
 
 NIGHT = date(2026, 11, 21)
 
@@ -136,7 +139,7 @@ def test_a_night_that_is_told_to_stop_says_so_and_cleans_up(
 ) -> None:
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(type(spark), "stop", lambda _: None)
-    monkeypatch.setattr(stages, "set_up_logging", lambda *_: None)
+    monkeypatch.setattr(log, "set_up_logging", lambda *_: None)
     stopper, figures, before = SendSigterm(line), tmp_path / "run.prom", signal.getsignal(SIGTERM)
     logging.root.addHandler(stopper)
     try:

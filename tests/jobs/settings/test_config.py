@@ -5,12 +5,12 @@ import click
 import pytest
 from paths import ROOT
 
-from jobs.cli.__main__ import evaluate
+from jobs.cli.experiments import evaluate
 from jobs.errors import ConfigError
 from jobs.machine.plan import _TRAINING_BYTES
-from jobs.settings.config import MODEL_SECTIONS, ModelName, RulesConfig
-from jobs.settings.listing import list_settings
-from jobs.settings.toml import load_config
+from jobs.settings.lists import RulesConfig
+from jobs.settings.toml import list_settings, load_config
+from jobs.settings.train import MODEL_SECTIONS, ModelName
 from recsys_core.models.registry import MODELS
 
 CONF = ROOT / "conf"

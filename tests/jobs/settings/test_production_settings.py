@@ -9,7 +9,8 @@ from typing import Any, get_origin
 import pytest
 from paths import ROOT
 
-from jobs.settings.config import Config, Section
+from jobs.settings.base import Section
+from jobs.settings.config import Config
 from jobs.settings.toml import load_config, section_type
 
 FILE = ROOT / "conf" / "nightly.toml"

@@ -18,7 +18,7 @@ from pyspark.sql.types import LongType, StringType
 from jobs.errors import InputError
 from jobs.runs.run import Run
 from jobs.runs.staged import StagedRun
-from jobs.settings.config import ClusterConfig
+from jobs.settings.cluster import ClusterConfig
 from jobs.stages.cluster import (
     EarlierClusters,
     describe_clusters,
@@ -27,8 +27,8 @@ from jobs.stages.cluster import (
 )
 from jobs.stages.item_catalog import add_titles
 from jobs.tables.published import ITEM_CLUSTERS
+from recsys_core.items.catalog import ItemCatalog
 from recsys_core.items.index import ItemIndex
-from recsys_core.query.saved_model import ItemCatalog
 
 N_ITEMS = 12
 

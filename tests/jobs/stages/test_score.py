@@ -10,11 +10,12 @@ from jobs.datasets.sample import write_sample
 from jobs.errors import MachineError
 from jobs.input.read_ratings import read_ratings
 from jobs.ratings.clean import clean_ratings
+from jobs.ratings.collect import collect_ratings
 from jobs.ratings.gather import account_rows
 from jobs.ratings.index import IndexedRatings, index_ratings
-from jobs.settings.config import TrainConfig
+from jobs.settings.train import TrainConfig
 from jobs.stages.score import score_users
-from jobs.stages.train import collect_ratings, train_model
+from jobs.stages.train import train_model
 from recsys_core.models.base import FactorModel
 from recsys_core.models.nmf import NmfModel
 

@@ -7,7 +7,9 @@ from pyspark.sql import SparkSession
 
 from jobs.errors import MachineError
 from jobs.input.files import find_files
-from jobs.storage.base import LocalStorage, Storage, open_storage
+from jobs.storage.base import Storage
+from jobs.storage.local import LocalStorage
+from jobs.storage.open import open_storage
 
 
 def test_what_is_written_is_read(storage: Storage) -> None:

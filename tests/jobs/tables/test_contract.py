@@ -11,8 +11,9 @@ from pyspark.sql import SparkSession
 
 from jobs.errors import AuditError
 from jobs.stages.audit import audit_columns
+from jobs.tables.columns import ITEM_ID, USER_ID
 from jobs.tables.contract import TABLES, describe_contract
-from jobs.tables.published import EXCLUDED, ITEM_FACTORS, ITEM_ID, USER_ID
+from jobs.tables.published import EXCLUDED, ITEM_FACTORS
 
 CONTRACT = ROOT / "conf" / "contract.odcs.yaml"
 ARROW_TYPES = {

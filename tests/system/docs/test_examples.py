@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from paths import ROOT
 
-from jobs.cli.__main__ import main
+from jobs.cli.main import main
 
 EXAMPLES = ROOT / "conf" / "examples"
 CONFIG = EXAMPLES.parent / "nightly.toml"

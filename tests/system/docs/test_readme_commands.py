@@ -26,10 +26,11 @@ from nights import SampleNight
 from paths import ROOT
 from pyspark.sql import SparkSession
 
-from jobs.cli.__main__ import main
+from jobs.cli.main import main
 from jobs.machine.preflight import WORKER_PACKAGES
-from jobs.process import clock as stages
-from jobs.settings.config import Config, GateConfig
+from jobs.process import log
+from jobs.settings.config import Config
+from jobs.settings.gate import GateConfig
 from jobs.settings.toml import load_config
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -331,7 +332,7 @@ def ask(spark: SparkSession, place: Path) -> Ask:
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(place)
             patch.setattr(type(spark), "stop", lambda _: None)
-            patch.setattr(stages, "set_up_logging", lambda *_: None)
+            patch.setattr(log, "set_up_logging", lambda *_: None)
             patch.setattr(logging.root, "handlers", [])  # an earlier test's may write JSON
             return CliRunner().invoke(main, [*words], catch_exceptions=False)
 

@@ -1,0 +1,57 @@
+"""``evaluate.*``: what is held out of training, and what is measured on it."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from jobs.settings.base import Section
+
+
+class EvaluateConfig(Section):
+    enabled: bool = Field(
+        False,
+        description="Measure the model each night on ratings that training did not see. It is "
+        "trained once more for that.",
+    )
+    split: Literal["random", "latest", "time", "new_users"] = Field(
+        "random",
+        description="What is held out: a random share of each user's ratings, each user's latest "
+        "ratings, all ratings after one point in time, or part of the ratings of users who are "
+        "not trained on.",
+    )
+    held_out: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="Share that is held out, of ratings ('random', 'time') or users ('new_users').",
+    )
+    latest: int = Field(
+        1, ge=1, description="Ratings of each user that the split 'latest' holds out."
+    )
+    known: float = Field(
+        0.5, gt=0, lt=1, description="Share of a new user's ratings that it is folded in from."
+    )
+    cutoffs: Annotated[list[Annotated[int, Field(ge=1, le=10_000)]], Field(min_length=1)] = Field(
+        [5, 10, 20], description="Lengths k of the lists that are measured."
+    )
+    select_by: str = Field(
+        "ndcg@10",
+        pattern=r"^(ndcg|recall|precision|map|mrr|hit_rate)@[1-9]\d*$",
+        description="What 'auto' and the gate compare models by; its k is one of the cutoffs.",
+    )
+    min_relevant_rating: float = Field(
+        0.0, ge=0, description="Held-out ratings below it do not count as relevant."
+    )
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of the split and the bootstrap.")
+
+    @property
+    def metric(self) -> tuple[str, int]:
+        """``select_by`` as the metric and its k."""
+        name, k = self.select_by.split("@")
+        return name, int(k)
+
+    @model_validator(mode="after")
+    def _measures_what_it_selects_by(self) -> Self:
+        if self.metric[1] not in self.cutoffs:
+            raise ValueError(f"select_by = {self.select_by!r}, but cutoffs = {self.cutoffs}")
+        return self
