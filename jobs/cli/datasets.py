@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from jobs.cli.options import exits_with_one_line
+from jobs.datasets.public import DATA_SETS
 from jobs.errors import ConfigError, JobError
 
 
@@ -29,16 +30,17 @@ def sample(users: int, items: int, ratings: int, seed: int, output: Path) -> Non
 
 
 @click.command()
-@click.argument("data_set", type=click.Choice(["movielens-small", "movielens-25m", "goodbooks"]))
+@click.argument("data_set", type=click.Choice(list(DATA_SETS)))
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="The directory it becomes.  [default: ml-latest-small, ml-25m or goodbooks-10k]",
+    help="The directory it becomes.  "
+    f"[default: {' or '.join(known.directory for known in DATA_SETS.values())}]",
 )
 @exits_with_one_line
 def fetch(data_set: str, output: Path | None) -> None:
     """Download public ratings from their publisher, and say how to run with them."""
-    from jobs.datasets.fetch import DATA_SETS, fetch_data_set
+    from jobs.datasets.fetch import fetch_data_set
 
     wanted = DATA_SETS[data_set]
     fetch_data_set(wanted, output or Path(wanted.directory))

@@ -1,109 +1,54 @@
-"""Public ratings from their publishers, ready for ``nightly``."""
+"""Public ratings from their publishers: download, check, unpack, publish.
 
-import fcntl
-import hashlib
+All work is done in a hidden directory beside the output, and the last step is one rename: the
+output appears whole or not at all. What a failure leaves is removed, and a download that was cut
+off starts anew. Only a process killed outright leaves the hidden directory behind.
+"""
+
 import os
+import re
 import shlex
-import shutil
+import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
+from zipfile import ZipFile
 
 import click
+import pooch
+import requests
 
-from jobs.datasets.download import download, explain_writing, fetch_md5
-from jobs.datasets.unpack import unpack
-from jobs.errors import ConfigError, InputError, LockedError, MachineError
+from jobs.datasets.public import DataSet
+from jobs.errors import ConfigError, InputError, MachineError
 from jobs.process.checkout import ROOT
-from jobs.process.terminal import printable
+from jobs.process.stop import stops_on_sigterm
+from jobs.process.terminal import on_terminal, printable
 
 TIMEOUT_SECONDS = 30.0
+MAX_BYTES = 4 * 2**30
+"""Of an unpacked archive: four times what the largest data set has."""
 
-_LINE_CHARACTERS = 4_096
-
-
-@dataclass(frozen=True)
-class Table:
-    """A CSV file of a data set, and the columns and size by which it is known."""
-
-    file: str
-    columns: tuple[str, ...]
-    n_bytes: range = range(1, 10**9)
+_GONE = (requests.codes.not_found, requests.codes.gone)
 
 
-@dataclass(frozen=True)
-class DataSet:
-    """Where a data set comes from, what must be in it, and how ``nightly`` reads it."""
-
-    directory: str
-    archive_url: str
-    checksum_url: str | None
-    ratings: Table
-    items: Table
-    config: str
-    licence: str
-    citation: str
-    settings: tuple[str, ...] = ()
-
-
-def _describe_movielens(directory: str, ratings_bytes: range) -> DataSet:
-    archive_url = f"https://files.grouplens.org/datasets/movielens/{directory}.zip"
-    return DataSet(
-        directory=directory,
-        archive_url=archive_url,
-        checksum_url=f"{archive_url}.md5",
-        ratings=Table("ratings.csv", ("userId", "movieId", "rating", "timestamp"), ratings_bytes),
-        items=Table("movies.csv", ("movieId", "title", "genres")),
-        config="conf/movielens.toml",
-        licence="research use, redistribution under the same conditions, no commercial use without "
-        "permission of GroupLens; its README.txt has it in full",
-        citation="F. Maxwell Harper and Joseph A. Konstan. 2015. The MovieLens Datasets: History "
-        "and Context. ACM Transactions on Interactive Intelligent Systems 5, 4, 19. "
-        "https://doi.org/10.1145/2827872",
-    )
-
-
-_GOODBOOKS = DataSet(
-    directory="goodbooks-10k",
-    archive_url="https://github.com/zygmuntz/goodbooks-10k/releases/download/v1.0/goodbooks-10k.zip",
-    checksum_url=None,
-    ratings=Table("ratings.csv", ("user_id", "book_id", "rating"), range(40 * 10**6, 100 * 10**6)),
-    # Only this release has the last column; before it, book_id was what that column now holds.
-    items=Table("books.csv", ("book_id", "title", "goodreads_book_id")),
-    config="conf/goodbooks.toml",
-    licence="Creative Commons Attribution-ShareAlike 4.0, "
-    "https://creativecommons.org/licenses/by-sa/4.0/",
-    citation="Zygmunt Zajac. 2017. Goodbooks-10k: a new dataset for book recommendations. FastML. "
-    "http://fastml.com/goodbooks-10k",
-    settings=("input.item_columns.item=book_id",),
-)
-
-DATA_SETS = {
-    # The one changes over the years, and is at 2.5 MB; the other is at 678 MB for good.
-    "movielens-small": _describe_movielens("ml-latest-small", range(10**6, 50 * 10**6)),
-    "movielens-25m": _describe_movielens("ml-25m", range(500 * 10**6, 10**9)),
-    "goodbooks": _GOODBOOKS,
-}
-
-
-def fetch_data_set(data_set: DataSet, output: Path, *, timeout: float = TIMEOUT_SECONDS) -> None:
+def fetch_data_set(data_set: DataSet, output: Path) -> None:
     """Download, check and unpack a data set, unless it is there, and print how to run with it.
 
     Raises:
         ConfigError: ``output`` holds something else.
         InputError: the publisher does not give it out, or what came is damaged or not the data set.
-        LockedError: another fetch is at work on ``output``.
-        MachineError: no connection, or no place to write.
+        MachineError: no connection, or one that broke; no place to write.
     """
     if _is_there(data_set, output):
-        # What is left of one that was killed after its last step.
-        shutil.rmtree(_work_directory(output), ignore_errors=True)
         click.echo(printable(f"there already: {output}"))
     else:
         click.echo(f"licence: {data_set.licence}")
         click.echo(f"citation: {data_set.citation}")
-        _bring(data_set, output, timeout)
+        checked = _bring(data_set, output)
+        click.echo(f"checked: {checked}; names, columns and sizes of the files")
+        click.echo(printable(f"wrote {output}"))
     click.echo(printable(_nightly_command(data_set, output)))
 
 
@@ -112,7 +57,8 @@ def _is_there(data_set: DataSet, output: Path) -> bool:
         if not output.exists():
             return False
         if output.is_dir() and not any(output.iterdir()):
-            _require_replaceable(output)
+            if output.is_mount() or output.samefile(Path.cwd()):
+                raise InputError("the current directory or a mount point cannot be replaced")
             return False
         _check_tables(data_set, output)
     except InputError as error:
@@ -125,98 +71,110 @@ def _is_there(data_set: DataSet, output: Path) -> bool:
     return True
 
 
-def _require_replaceable(empty: Path) -> None:
-    if empty.is_mount() or empty.samefile(Path.cwd()):
-        raise ConfigError(
-            f"--output {empty}: the current directory or a mount point cannot be replaced: "
-            "name a directory in it"
-        )
-
-
-def _bring(data_set: DataSet, output: Path, timeout: float) -> None:
-    """Put the whole data set under ``output`` by one rename."""
-    work = _work_directory(output)
-    archive = work / data_set.archive_url.rpartition("/")[2]
-    with explain_writing(work.parent), _hold(work, output):
-        checked = _download_checked(data_set, archive, timeout)
-        with _cleared(work / "unpacked") as unpacked:
-            try:
-                unpack(archive, unpacked)
-                _check_tables(data_set, unpacked)
-            except InputError as error:
-                archive.unlink()
-                raise InputError(
-                    f"{data_set.archive_url}: {error}; deleted, fetched anew next time"
-                ) from None
-            unpacked.replace(_resolve(output))
-        shutil.rmtree(work, ignore_errors=True)
-    click.echo(f"checked: {checked}; names, columns and sizes of the files")
-    click.echo(printable(f"wrote {output}"))
-
-
-def _work_directory(output: Path) -> Path:
-    """Beside the output, so that the last step is a rename; it outlives a failure."""
-    place = _resolve(output)
-    return place.with_name(f".{place.name}.fetch")
-
-
-def _resolve(output: Path) -> Path:
-    return Path(os.path.realpath(output))  # Path.resolve() fails on links that lead in circles
-
-
-@contextmanager
-def _hold(work: Path, output: Path) -> Iterator[None]:
-    """Hold the working directory for one process: two would mix up one partial file."""
-    work.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        handle = os.open(work, os.O_RDONLY)
-        stack.callback(os.close, handle)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LockedError(f"--output {output}: another fetch is at work on it") from None
-        stack.callback(_remove_empty, work)
-        yield
-
-
-def _remove_empty(directory: Path) -> None:
-    """Remove a directory in which nothing has arrived that the next try could use."""
-    with suppress(OSError):
-        directory.rmdir()
-
-
-@contextmanager
-def _cleared(directory: Path) -> Iterator[Path]:
-    """``directory``, not there yet; a failure, such as a full disk, leaves none of it."""
-    shutil.rmtree(directory, ignore_errors=True)
+def _bring(data_set: DataSet, output: Path) -> str:
+    """Put the whole data set under ``output``; says what the archive was checked by."""
+    place = Path(os.path.realpath(output))
     try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with stops_on_sigterm(), TemporaryDirectory(dir=place.parent, prefix=".fetch-") as work:
+            md5 = _fetch_md5(data_set.md5_url) if data_set.md5_url else None
+            with _explain_failure(data_set.archive_url):
+                archive = _download(data_set.archive_url, md5, Path(work))
+                unpacked = _unpack(archive, Path(work) / "unpacked")
+                _check_tables(data_set, unpacked)
+            unpacked.rename(place)
+    except OSError as error:
+        raise MachineError(f"{place.parent}: cannot be written: {error.strerror}") from None
+    return "MD5, as published" if md5 else "CRC-32 of the archive's files, as no MD5 is published"
 
 
-def _download_checked(data_set: DataSet, archive: Path, timeout: float) -> str:
-    """Fetch the archive unless an earlier try has; what it has been checked by."""
-    url = data_set.checksum_url
-    published = None if url is None else fetch_md5(url, timeout=timeout)
-    if not archive.exists():
-        download(data_set.archive_url, archive, timeout=timeout)
-    if published is None:
-        return "CRC-32 of the archive's files, as no checksum is published"
-    with archive.open("rb") as file:
-        found = hashlib.file_digest(file, _md5).hexdigest()
-    if found != published:
-        archive.unlink()
-        raise InputError(
-            f"{data_set.archive_url}: wrong checksum: MD5 {found}, the publisher says {published}; "
-            "deleted, fetched anew next time"
-        )
-    return "MD5, as published"
+def _fetch_md5(url: str) -> str | None:
+    """The MD5 in the publisher's file; None where there is no such file."""
+    with _explain_failure(url):
+        response = requests.get(url, timeout=TIMEOUT_SECONDS)
+        if response.status_code in _GONE:
+            return None
+        response.raise_for_status()
+        text = response.content.decode("ascii", errors="replace").lower()
+        found: set[str] = set(re.findall(r"\b[0-9a-f]{32}\b", text))
+        if len(found) != 1:
+            raise InputError("holds no checksum; does a proxy answer in the server's place?")
+        return found.pop()
 
 
-def _md5() -> "hashlib._Hash":
-    # Against damage, not forgery: machines that allow no MD5 for security allow this.
-    return hashlib.md5(usedforsecurity=False)
+def _download(url: str, md5: str | None, directory: Path) -> Path:
+    """The archive, as a file of ``directory``; with this MD5 where there is one."""
+    pooch.get_logger().setLevel("WARNING")  # else it prints what it does
+    downloader = pooch.HTTPDownloader(on_terminal(), chunk_size=2**18, timeout=TIMEOUT_SECONDS)
+    # Not as its known_hash: a wrong one is a ValueError, and so are some failures of requests.
+    archive = pooch.retrieve(url, None, "archive", directory, downloader=downloader)
+    if md5 and md5 != (found := pooch.file_hash(archive, alg="md5")):
+        raise InputError(f"wrong checksum: MD5 {found}, the publisher says {md5}")
+    return Path(archive)
+
+
+@contextmanager
+def _explain_failure(url: str) -> Iterator[None]:
+    """One line for what goes wrong with a file; nothing that a server says is in it."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{url}: {error}") from None
+    except requests.HTTPError as error:
+        status: int = getattr(error.response, "status_code", 0)
+        hint = "the server, or a proxy on the way, does not give it out"
+        if status in _GONE:
+            hint = "the publisher has moved or removed it"
+        elif status >= 500:
+            hint = "the server is in trouble, try again later"
+        raise InputError(f"{url}: HTTP status {status}: {hint}") from None
+    except (requests.RequestException, ValueError) as error:  # the last for addresses
+        raise MachineError(
+            f"{urlsplit(url).netloc}: no connection, or it broke off ({_find_reason(error)}): "
+            "check the network and, behind a proxy, https_proxy and REQUESTS_CA_BUNDLE; "
+            "or try again later"
+        ) from None
+
+
+def _find_reason(error: Exception) -> str:
+    """What the operating system or TLS says at the bottom of it, or else the kind of error."""
+    cause: BaseException = error
+    while inner := cause.__cause__ or cause.__context__:
+        cause = inner
+    return getattr(cause, "strerror", None) or type(error).__name__
+
+
+def _unpack(archive: Path, directory: Path) -> Path:
+    """Where the files of a zip lie now: in ``directory``, or in the one folder they come in.
+
+    Raises:
+        InputError: no zip, a damaged one, or one that is refused; nothing is written.
+    """
+    try:
+        with ZipFile(archive) as members:
+            _check_members(members)
+            damaged = members.testzip() is not None
+    except InputError:
+        raise
+    except Exception:  # zipfile believes what it reads, and fails in a dozen ways
+        damaged = True
+    if damaged:
+        raise InputError("a damaged zip, or none at all")
+    with ZipFile(archive) as members:
+        members.extractall(directory)
+    found = list(directory.iterdir())
+    return found[0] if len(found) == 1 and found[0].is_dir() else directory
+
+
+def _check_members(archive: ZipFile) -> None:
+    for member in archive.infolist():
+        path = PurePosixPath(member.filename)
+        # zipfile would write these inside, as other files; no data set has them.
+        if path.is_absolute() or ".." in path.parts or stat.S_ISLNK(member.external_attr >> 16):
+            raise InputError("the archive has a link, or a name that leads out of its directory")
+    n_bytes = sum(member.file_size for member in archive.infolist())  # no more than that is read
+    if n_bytes > MAX_BYTES:
+        raise InputError(f"the archive unpacks to {n_bytes:,} bytes, more than {MAX_BYTES:,}")
 
 
 def _check_tables(data_set: DataSet, directory: Path) -> None:
@@ -226,13 +184,10 @@ def _check_tables(data_set: DataSet, directory: Path) -> None:
         if not path.is_file():
             raise InputError(f"has no {table.file}")
         with path.open(encoding="utf-8", errors="replace") as lines:
-            header = lines.readline(_LINE_CHARACTERS).rstrip("\n").split(",")
-            rows = lines.readline(_LINE_CHARACTERS)
+            header = lines.readline(4_096).rstrip("\n").split(",")
         missing = [column for column in table.columns if column not in header]
         if missing:
             raise InputError(f"{table.file} has no column '{missing[0]}'")
-        if not rows:
-            raise InputError(f"{table.file} has no rows")
         size, known = path.stat().st_size, table.n_bytes
         if size not in known:
             raise InputError(
@@ -249,4 +204,6 @@ def _nightly_command(data_set: DataSet, output: Path) -> str:
         *data_set.settings,
     ]
     words = [f"{root or './'}spark-submit.sh", "nightly", "--config", f"{root}{data_set.config}"]
-    return shlex.join([*words, *(word for setting in settings for word in ("--set", setting))])
+    for setting in settings:
+        words += ["--set", setting]
+    return shlex.join(words)

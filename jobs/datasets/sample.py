@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from recsys_core.sample.generator import RatingChunk, SampleItems, iter_ratings, make_items
 
-RATING_COLUMNS = pa.schema(
+RATING_SCHEMA = pa.schema(
     {
         "userId": pa.int64(),
         "movieId": pa.int64(),
@@ -62,8 +62,8 @@ def _write_movies(path: Path, catalogue: SampleItems) -> None:
 def _write_ratings(path: Path, chunks: Iterator[RatingChunk], *, n_ratings: int) -> None:
     options = WriteOptions(include_header=False, quoting_style="none")
     with path.open("wb") as file, tqdm(total=n_ratings, unit_scale=True, disable=None) as progress:
-        file.write((",".join(RATING_COLUMNS.names) + "\n").encode())
-        with CSVWriter(file, RATING_COLUMNS, write_options=options) as writer:
+        file.write((",".join(RATING_SCHEMA.names) + "\n").encode())
+        with CSVWriter(file, RATING_SCHEMA, write_options=options) as writer:
             for chunk in chunks:
                 writer.write_table(_to_table(chunk))
                 progress.update(len(chunk.user_id))
@@ -73,6 +73,6 @@ def _to_table(chunk: RatingChunk) -> pa.Table:
     columns = (chunk.user_id, chunk.item_id, chunk.rating, chunk.timestamp)
     arrays = [pa.array(column) for column in columns]
     return pa.table(
-        [array.cast(kind) for array, kind in zip(arrays, RATING_COLUMNS.types, strict=True)],
-        schema=RATING_COLUMNS,
+        [array.cast(kind) for array, kind in zip(arrays, RATING_SCHEMA.types, strict=True)],
+        schema=RATING_SCHEMA,
     )
