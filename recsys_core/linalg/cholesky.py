@@ -7,7 +7,7 @@ import numpy as np
 
 from recsys_core.arrays import FloatArray, Int32Array
 from recsys_core.compile.jit import compiled
-from recsys_core.compile.tiles import (
+from recsys_core.compile.triangular_blocks import (
     add_tile,
     count_lanes,
     finish_rows,

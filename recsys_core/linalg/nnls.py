@@ -13,7 +13,7 @@ import numpy as np
 from recsys_core.arrays import BoolArray, Float64Array, Int64Array
 from recsys_core.compile.jit import compiled
 from recsys_core.compile.padding import pad_columns
-from recsys_core.compile.tiles import GROUP, add_group, add_rows, count_lanes
+from recsys_core.compile.triangular_blocks import GROUP, add_group, add_rows, count_lanes
 from recsys_core.linalg.cholesky import factorize, padded, solve
 
 _SWEEPS = 12

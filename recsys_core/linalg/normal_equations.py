@@ -20,7 +20,7 @@ import numpy as np
 from recsys_core.arrays import BoolArray, Float64Array, FloatArray, Int32Array, Int64Array
 from recsys_core.compile.jit import compiled, compiled_sum, compiled_unlocked
 from recsys_core.compile.padding import pad_columns
-from recsys_core.compile.tiles import (
+from recsys_core.compile.triangular_blocks import (
     GROUP,
     add_group,
     add_rows,

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from recsys_core.arrays import Float32Array, Float64Array
-from recsys_core.compile.lanes import LANES
+from recsys_core.compile.score_masks import LANES
 from recsys_core.ranking.int16_kernels import (
     TILE_USERS,
     USERS_AT_ONCE,

@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 
 from recsys_core.arrays import Float32Array, Float64Array, Int16Array
 from recsys_core.compile.jit import compiled
-from recsys_core.compile.lanes import LANES
+from recsys_core.compile.score_masks import LANES
 from recsys_core.ranking.top_k_kernels import (
     SeenItems,
     UserBlock,

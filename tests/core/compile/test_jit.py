@@ -12,7 +12,7 @@ import numpy as np
 from paths import ROOT
 
 from recsys_core.compile.jit import compiled, has_feature
-from recsys_core.compile.lanes import LANES, count_bits, lowest_bit, raise_to, reaching
+from recsys_core.compile.score_masks import LANES, count_bits, lowest_bit, raise_to, reaching
 
 PACKAGE = ROOT / "recsys_core"
 SUM = """
@@ -52,7 +52,7 @@ def test_code_is_kept_beside_the_source_and_not_for_other_sources(tmp_path: Path
     [first] = list_code(copy)
     add_up(tmp_path, tmp_path)
     assert list(list_code(copy)) == [first]
-    callee = copy / "compile" / "tiles.py"  # whose code is part of every other file's
+    callee = copy / "compile" / "triangular_blocks.py"  # whose code is part of every other file's
     callee.write_text(callee.read_text() + "\n# changed\n")
     add_up(tmp_path, tmp_path)
     assert len(list_code(copy)) == 2

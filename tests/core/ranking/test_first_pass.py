@@ -13,7 +13,7 @@ from paths import ROOT
 from scipy.sparse import csr_matrix
 
 from recsys_core.compile.jit import has_feature
-from recsys_core.compile.lanes import LANES
+from recsys_core.compile.score_masks import LANES
 from recsys_core.ranking.first_pass import Catalogue, Float32Product, Int16Product, RoughProduct
 from recsys_core.ranking.int16_kernels import (
     FEATURE,

@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from recsys_core.compile.vectors import VECTOR_BITS, Vectors
+from recsys_core.compile.vector_writer import VECTOR_BITS, Vectors
 
 GROUP = 8
 """Rows taken together from places all over a matrix; no more than there are lanes."""

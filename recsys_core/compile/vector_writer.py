@@ -1,6 +1,6 @@
 """LLVM code for what is done with vectors of numbers: load, spread, multiply, transpose, sum up.
 
-``recsys_core/compile/tiles`` writes its loops with it. Arrays are contiguous, of float32 or
+``recsys_core/compile/triangular_blocks`` writes its loops with it. Arrays are contiguous, of float32 or
 float64.
 """
 
