@@ -1,1 +1,1 @@
-"""Machine code: the compiler's settings, and vectors where it writes none by itself."""
+"""Machine code: the compiler's policy, and vector code where LLVM writes none as good itself."""

@@ -62,21 +62,32 @@ def _find_code_directory() -> str | None:
     """Where the code of exactly these sources is kept; None where there is no such place.
 
     numba looks for changes only in a function's own file, but compiles what it calls into it: so
-    the directory is named by all sources of the package.
+    the directory is named by all sources of the package, in any depth of folders.
     """
     package = Path(__file__).parents[1]
     if not package.is_dir():  # imported from a zip, under another name each time
         return None
-    digest = hashlib.sha256()
-    for source in sorted(package.rglob("*.py")):
-        digest.update(source.read_bytes())
-    name = f"compiled-{digest.hexdigest()[:16]}"
+    name = f"compiled-{hash_sources(package)[:16]}"
     given = [Path(numba.config.CACHE_DIR)] if numba.config.CACHE_DIR else []
     user_cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     for parent in (*given, package / "__pycache__", user_cache / "recsys-nightly"):
         if _can_write(parent / name):
             return str(parent / name)
     return None
+
+
+def hash_sources(package: Path) -> str:
+    """SHA-256, in hex, over all Python files below a directory: what each holds, and where it is.
+
+    Where, since a function that moves from the end of one file to the start of the next leaves the
+    same text behind.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        source = path.read_bytes()
+        digest.update(f"{path.relative_to(package).as_posix()} {len(source)}\n".encode())
+        digest.update(source)
+    return digest.hexdigest()
 
 
 def _can_write(directory: Path) -> bool:

@@ -14,12 +14,12 @@ Matrix = TypeVar("Matrix", Float32Array, Float64Array)
 
 
 def pad_width(n_columns: int) -> int:
-    """Columns of whole vectors, of float32 too, that hold so many."""
+    """``n_columns`` up to the next multiple of 16: vectors of float32, and of float64 too."""
     return n_columns + -n_columns % (_LINE // 4)
 
 
 def pad_columns(matrix: Matrix, *, aligned: bool = True) -> Matrix:
-    """The matrix with columns of zeros after its own: rows of whole vectors, of float32 too.
+    """The matrix with columns of zeros after its own, ``pad_width`` of them in all.
 
     Args:
         aligned: rows begin where lines of the cache do, as a vector across two is two to load.

@@ -6,10 +6,9 @@ A = U'U, U upper triangular, of float32 or float64.
 import numpy as np
 
 from recsys_core.arrays import FloatArray, Int32Array
+from recsys_core.compile.gram_tile import add_tile
 from recsys_core.compile.jit import compiled
-from recsys_core.compile.tiles import (
-    add_tile,
-    count_lanes,
+from recsys_core.compile.triangular_blocks import (
     finish_rows,
     invert_block,
     multiply_block,
@@ -17,6 +16,7 @@ from recsys_core.compile.tiles import (
     solve_block,
     subtract_block,
 )
+from recsys_core.compile.vector_size import count_lanes
 
 DEPENDENT = 1e-14
 """A pivot this much smaller than its diagonal entry is rounding: the column depends on others."""

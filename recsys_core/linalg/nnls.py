@@ -11,9 +11,10 @@ so that a row's result does not depend on the rows beside it.
 import numpy as np
 
 from recsys_core.arrays import BoolArray, Float64Array, Int64Array
+from recsys_core.compile.gathered_rows import GROUP, add_group, add_rows
 from recsys_core.compile.jit import compiled
 from recsys_core.compile.padding import pad_columns
-from recsys_core.compile.tiles import GROUP, add_group, add_rows, count_lanes
+from recsys_core.compile.vector_size import count_lanes
 from recsys_core.linalg.cholesky import factorize, padded, solve
 
 _SWEEPS = 12

@@ -18,17 +18,17 @@ from typing import NamedTuple
 import numpy as np
 
 from recsys_core.arrays import BoolArray, Float64Array, FloatArray, Int32Array, Int64Array
-from recsys_core.compile.jit import compiled, compiled_sum, compiled_unlocked
-from recsys_core.compile.padding import pad_columns
-from recsys_core.compile.tiles import (
+from recsys_core.compile.gathered_rows import (
     GROUP,
     add_group,
     add_rows,
     copy_row,
     copy_transposed,
-    count_lanes,
     multiply_group,
 )
+from recsys_core.compile.jit import compiled, compiled_sum, compiled_unlocked
+from recsys_core.compile.padding import pad_columns
+from recsys_core.compile.vector_size import count_lanes
 from recsys_core.linalg.cholesky import add_gram, factorize, solve, start_gram
 
 _DETOUR = 24

@@ -3,9 +3,9 @@
 import numpy as np
 
 from recsys_core.arrays import Csr, Float32Array, Float64Array, Int32Array, Int64Array
+from recsys_core.compile.gathered_rows import GROUP, add_group
 from recsys_core.compile.jit import compiled
 from recsys_core.compile.padding import pad_columns
-from recsys_core.compile.tiles import GROUP, add_group
 from recsys_core.sparse import split_csr
 
 

@@ -12,15 +12,10 @@ from typing import Protocol
 import numpy as np
 
 from recsys_core.arrays import Float32Array, Float64Array
-from recsys_core.compile.lanes import LANES
-from recsys_core.ranking.int16_kernels import (
-    TILE_USERS,
-    USERS_AT_ONCE,
-    Quantized,
-    collect_from_all,
-    measure,
-    quantize,
-)
+from recsys_core.compile.int16_tile import TILE_USERS
+from recsys_core.compile.score_masks import LANES
+from recsys_core.ranking.int16_kernels import USERS_AT_ONCE, collect_from_all
+from recsys_core.ranking.quantization import Quantized, measure, quantize
 from recsys_core.ranking.top_k_kernels import SeenItems, UserBlock, collect, mask_absent, mask_seen
 
 _UNIT = float(np.finfo(np.float32).eps) / 2

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys_core.arrays import Csr, Float32Array, Float64Array, Int32Array, Int64Array
+from recsys_core.compile.int16_tile import FEATURE
 from recsys_core.compile.jit import has_feature
-from recsys_core.compile.lanes import LANES
+from recsys_core.compile.score_masks import LANES
 from recsys_core.ranking.first_pass import Catalogue, Float32Product, Int16Product, RoughProduct
-from recsys_core.ranking.int16_kernels import FEATURE
 from recsys_core.ranking.top_k_kernels import (
     SeenItems,
     UserBlock,

@@ -17,7 +17,7 @@ from recsys_core.arrays import (
     Int64Array,
 )
 from recsys_core.compile.jit import compiled, compiled_sum
-from recsys_core.compile.lanes import LANES, count_bits, lowest_bit, raise_to, reaching
+from recsys_core.compile.score_masks import LANES, count_bits, lowest_bit, raise_to, reaching
 
 _GAPS = (3548, 1577, 701, 301, 132, 57, 23, 10, 4, 1)
 """Steps of Shell's sort: Ciura, FCT 2001, then by a factor of 2.25."""

@@ -5,14 +5,14 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import llvmlite.binding as llvm
-import numpy as np
+import pytest
 from paths import ROOT
 
-from recsys_core.compile.jit import compiled, has_feature
-from recsys_core.compile.lanes import LANES, count_bits, lowest_bit, raise_to, reaching
+from recsys_core.compile.jit import has_feature, hash_sources
 
 PACKAGE = ROOT / "recsys_core"
 SUM = """
@@ -52,10 +52,66 @@ def test_code_is_kept_beside_the_source_and_not_for_other_sources(tmp_path: Path
     [first] = list_code(copy)
     add_up(tmp_path, tmp_path)
     assert list(list_code(copy)) == [first]
-    callee = copy / "compile" / "tiles.py"  # whose code is part of every other file's
+    callee = copy / "compile" / "gathered_rows.py"  # whose code is part of every other file's
     callee.write_text(callee.read_text() + "\n# changed\n")
     add_up(tmp_path, tmp_path)
     assert len(list_code(copy)) == 2
+
+
+def move(package: Path) -> None:
+    (package / "linalg" / "solve.py").rename(package / "linalg" / "solver.py")
+
+
+def move_to_another_folder(package: Path) -> None:
+    (package / "linalg" / "solve.py").rename(package / "models" / "solve.py")
+
+
+def change(package: Path) -> None:
+    (package / "linalg" / "deep" / "step.py").write_text("step = 2\n")
+
+
+def delete(package: Path) -> None:
+    (package / "linalg" / "deep" / "step.py").unlink()
+
+
+def delete_an_empty_one(package: Path) -> None:
+    (package / "linalg" / "__init__.py").unlink()
+
+
+def move_a_line_to_the_next_file(package: Path) -> None:
+    step, solve = package / "linalg" / "deep" / "step.py", package / "linalg" / "solve.py"
+    solve.write_text(step.read_text() + solve.read_text())
+    step.write_text("")
+
+
+def make_package(directory: Path) -> Path:
+    """Folders of folders, of one line a file."""
+    for folder in ("linalg/deep", "models"):
+        (directory / folder).mkdir(parents=True)
+    (directory / "linalg" / "__init__.py").touch()
+    (directory / "linalg" / "deep" / "step.py").write_text("step = 1\n")
+    (directory / "linalg" / "solve.py").write_text("solve = 1\n")
+    return directory
+
+
+def test_the_same_sources_have_the_same_hash_anywhere(tmp_path: Path) -> None:
+    assert hash_sources(make_package(tmp_path / "a")) == hash_sources(make_package(tmp_path / "b"))
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        *(change, move, move_to_another_folder, delete, delete_an_empty_one),
+        move_a_line_to_the_next_file,
+    ],
+)
+def test_whatever_happens_to_a_source_changes_the_hash(
+    edit: Callable[[Path], None], tmp_path: Path
+) -> None:
+    package = make_package(tmp_path / "package")
+    before = hash_sources(package)
+    edit(package)
+    assert hash_sources(package) != before
 
 
 def test_a_zip_is_compiled_from_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -65,25 +121,6 @@ def test_a_zip_is_compiled_from_and_leaves_nothing_behind(tmp_path: Path) -> Non
             target.write(source, source.relative_to(ROOT))
     add_up(archive, tmp_path)
     assert list(tmp_path.iterdir()) == [archive]
-
-
-@compiled
-def _use_all(scores: np.ndarray, start: int, threshold: np.float32) -> tuple[int, int, int]:
-    bits = reaching(scores, start, threshold)
-    maxima = np.zeros(LANES + 1, np.float32)
-    raise_to(maxima, 1, scores, start)
-    place = lowest_bit(bits) if bits != np.uint64(0) else -1
-    return count_bits(bits), place, int(maxima.sum())
-
-
-def test_vector_operations_are_what_they_say() -> None:
-    scores = np.zeros(LANES + 8, np.float32)
-    scores[[5, 6, 20, LANES + 4]] = [9, 1, 2, 3]
-    assert _use_all(scores, 5, np.float32(1)) == (4, 0, 15)
-    assert _use_all(scores, 6, np.float32(2)) == (2, 14, 6)
-    assert _use_all(scores, 5, np.float32(10)) == (0, -1, 15)
-    scores[7] = -np.inf
-    assert _use_all(scores, 7, np.float32(-np.inf))[0] == LANES
 
 
 def test_features_are_those_of_this_cpu() -> None:

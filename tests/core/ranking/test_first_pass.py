@@ -12,18 +12,12 @@ from hypothesis import strategies as st
 from paths import ROOT
 from scipy.sparse import csr_matrix
 
+from recsys_core.compile.int16_tile import FEATURE, TILE_USERS
 from recsys_core.compile.jit import has_feature
-from recsys_core.compile.lanes import LANES
+from recsys_core.compile.score_masks import LANES
 from recsys_core.ranking.first_pass import Catalogue, Float32Product, Int16Product, RoughProduct
-from recsys_core.ranking.int16_kernels import (
-    FEATURE,
-    N_STEPS,
-    TILE_USERS,
-    Quantized,
-    measure,
-    multiply,
-    quantize,
-)
+from recsys_core.ranking.int16_kernels import multiply
+from recsys_core.ranking.quantization import N_STEPS, Quantized, measure, quantize
 from recsys_core.ranking.top_k import TopKScorer
 from recsys_core.ranking.top_k_kernels import SeenItems, UserBlock
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
+from recsys_core.compile.int16_tile import FEATURE
 from recsys_core.compile.jit import has_feature
 from recsys_core.ranking import top_k
 from recsys_core.ranking.first_pass import Float32Product, Int16Product
-from recsys_core.ranking.int16_kernels import FEATURE
 from recsys_core.ranking.top_k import RankedItems, TopKScorer, choose_width
 
 Draw = Callable[..., np.ndarray]

@@ -1,19 +1,20 @@
-"""Comparisons of many float32 scores at once, and the bits that say how they came out."""
+"""64 float32 scores at once: compared with a threshold, as bits of a mask, and maxima of groups.
+
+On AVX-512 a comparison is four instructions, elsewhere what the CPU has. LLVM does not vectorize
+the loops that would say the same.
+"""
 
 from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
+from recsys_core.compile.arguments import open_arguments
+from recsys_core.compile.vector_writer import VectorWriter
+
 LANES = 64
-"""Scores that ``reaching`` compares at once."""
-
-
-# Written out as LLVM's vector types, since LLVM does not vectorise the loops that would say the
-# same: on AVX-512 a comparison of LANES scores is four instructions, elsewhere what the CPU has.
-_LANES_OF_FLOAT = ir.VectorType(ir.FloatType(), LANES)
+"""Scores that ``reaching`` compares at once: as many as its mask has bits."""
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -25,12 +26,10 @@ def reaching(_context: Any, scores: Any, start: Any, threshold: Any) -> Any:
     signature = types.uint64(scores, types.intp, types.float32)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        lanes = builder.load(_point_to_lanes(context, builder, signature, arguments, 0), align=4)
-        nothing = ir.Constant(_LANES_OF_FLOAT, ir.Undefined)
-        single = builder.insert_element(nothing, arguments[2], ir.Constant(ir.IntType(32), 0))
-        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-        limit = builder.shuffle_vector(single, nothing, everywhere)
-        reached = builder.fcmp_ordered(">=", lanes, limit)
+        code = VectorWriter(context, builder, types.float32, LANES)
+        scores, start, threshold = open_arguments(context, builder, signature, arguments)
+        lanes = code.load(scores.address(start))
+        reached = builder.fcmp_ordered(">=", lanes, code.broadcast(threshold))
         return builder.bitcast(reached, ir.IntType(LANES))
 
     return signature, generate
@@ -38,25 +37,18 @@ def reaching(_context: Any, scores: Any, start: Any, threshold: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def raise_to(_context: Any, maxima: Any, start: Any, scores: Any, first: Any) -> Any:
-    """maxima[start + i] = max(maxima[start + i], scores[first + i]) for LANES entries."""
+    """maxima[start + i] = max(maxima[start + i], scores[first + i]) for LANES float32."""
     signature = types.void(maxima, types.intp, scores, types.intp)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        target = _point_to_lanes(context, builder, signature, arguments, 0)
-        held = builder.load(target, align=4)
-        other = builder.load(_point_to_lanes(context, builder, signature, arguments, 2), align=4)
+        code = VectorWriter(context, builder, types.float32, LANES)
+        maxima, start, scores, first = open_arguments(context, builder, signature, arguments)
+        held, other = code.load(maxima.address(start)), code.load(scores.address(first))
         larger = builder.fcmp_ordered(">", other, held)
-        builder.store(builder.select(larger, other, held), target, align=4)
+        code.store(builder.select(larger, other, held), maxima.address(start))
         return context.get_dummy_value()
 
     return signature, generate
-
-
-def _point_to_lanes(context: Any, builder: Any, signature: Any, arguments: Any, at: int) -> Any:
-    """A pointer to LANES floats of the array argument ``at``, from the index argument after it."""
-    array = cgutils.create_struct_proxy(signature.args[at])(context, builder, arguments[at])
-    first = builder.gep(array.data, [arguments[at + 1]])
-    return builder.bitcast(first, _LANES_OF_FLOAT.as_pointer())
 
 
 @intrinsic  # type: ignore[untyped-decorator]
