@@ -5,7 +5,9 @@ from typing import Annotated, Any, Self
 from pydantic import Field, ValidationError, model_validator
 
 from jobs.settings.base import Section
+from jobs.settings.evaluate import LIST_METRIC
 from jobs.settings.train import MODEL_SECTIONS, ModelName
+from recsys_core.evaluation.metric_names import PREDICTION_METRICS
 
 
 class SearchRange(Section):
@@ -52,7 +54,7 @@ class TuneConfig(Section):
     )
     metric: str = Field(
         "ndcg@10",
-        pattern=r"^((ndcg|recall|precision|map|mrr|hit_rate)@[1-9]\d*|rmse|mae)$",
+        pattern=f"^({'|'.join((LIST_METRIC, *PREDICTION_METRICS))})$",
         description="What is made best: a metric of the lists, or of the predictions of 'mf'.",
     )
     trials: int = Field(30, ge=1, description="Settings tried of each model.")
