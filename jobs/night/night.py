@@ -10,7 +10,7 @@ import numpy as np
 from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
-from jobs.errors import GateError, JobError, LockedError
+from jobs.errors import OTHER, PUBLISHED, GateError, JobError, LockedError
 from jobs.input.read_ratings import read_ratings
 from jobs.machine.plan import describe_plan, make_plan, measure_input, read_limits, require_fit
 from jobs.machine.preflight import check_cluster
@@ -82,7 +82,7 @@ def run_nightly(
             with contextlib.suppress(Py4JError, OSError):  # where the JVM has died, so has this
                 spark.catalog.clearCache()
         rows = published.manifest["rows"][RECOMMENDATIONS.name]
-        status.finish("published", 0, directory=published.directory, rows=rows)
+        status.finish("published", PUBLISHED.code, directory=published.directory, rows=rows)
     if not is_json_log():
         print_summary(
             published.manifest,
@@ -131,7 +131,7 @@ def _reported(storage: Storage, run: Run) -> Iterator[RunStatus]:
         status.finish("failed", stopped.exit_code, message=str(stopped))
         raise
     except BaseException as error:
-        status.finish("failed", 1, message=f"{type(error).__name__}: {error}")
+        status.finish("failed", OTHER.code, message=f"{type(error).__name__}: {error}")
         raise
 
 
