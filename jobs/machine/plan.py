@@ -7,7 +7,7 @@ neither the number of users nor how much any of them has rated.
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -15,10 +15,11 @@ from rich.table import Table
 
 from jobs.errors import MachineError
 from jobs.machine.session import ARROW_BATCH_BYTES
-from jobs.settings.config import Config
+from jobs.settings.lists import RulesConfig
 from jobs.settings.train import TrainConfig
 from jobs.tables.columns import ITEM_ID, REASON, USER_ID
 from recsys_core.compile.padding import pad_width
+from recsys_core.models.registry import MODELS
 from recsys_core.ranking.list_rules import CANDIDATES_PER_PLACE
 from recsys_core.ranking.top_k import USERS_AT_ONCE, USERS_PER_BLOCK, choose_width
 
@@ -27,17 +28,8 @@ _WORKER_BASE = 350 * MIB
 """A Python worker with numpy, scipy, pyarrow and the compiled functions, before any data."""
 _DRIVER_BASE = 800 * MIB
 """The driver's Python with torch and scikit-learn, before any data."""
-_TRAINING_BYTES = {
-    # scikit-learn works in float64: the matrix and its transpose, and four factor matrices.
-    "nmf": (24, 32, 32),
-    # Pairs, values and their shuffled copies; the table, its gradient and two moments.
-    "mf": (56, 16, 16),
-    # The matrix and its transpose; factors of both sides, and those of the iteration before.
-    "als": (24, 8, 8),
-    # The matrix and its transpose; one product with all users, several with all items.
-    "ease": (24, 8, 32),
-}
-"""Most bytes that training takes: for each rating, and for each factor of a user and of an item."""
+_SPLIT_BYTES = 24
+"""Of a rating, in one of the three parts of a split."""
 _LIST_BYTES = 40
 """Of a place in a list: item and score as found, chosen, taken out, and in the Arrow batch."""
 _BYTES = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
@@ -50,6 +42,18 @@ class InputSize:
     ratings: int
     users: int
     items: int
+
+
+@dataclass(frozen=True)
+class ModelNeeds:
+    """What the model of a night takes; all but the columns is 0 where one is used again."""
+
+    n_columns: int
+    """Of the item factors."""
+    trained_ratings: int = 0
+    trained_users: int = 0
+    training: int = 0
+    """Most bytes beside the ratings, those of a split to evaluate on included."""
 
 
 @dataclass(frozen=True)
@@ -96,28 +100,46 @@ def measure_input(rows: DataFrame) -> InputSize:
     return InputSize(*(int(count) for count in row))
 
 
+def bound_training(size: InputSize, settings: TrainConfig, *, evaluates: bool) -> ModelNeeds:
+    """What training on input of this size takes: of several candidates, the most of any.
+
+    Args:
+        evaluates: whether models are measured on a split of the ratings.
+    """
+    share = min(1.0, (settings.max_users or size.users) / max(size.users, 1))
+    ratings, users = round(size.ratings * share), round(size.users * share)
+    columns, training = [], []
+    for model in settings.models:
+        kind = MODELS[model]
+        n_columns = kind.count_columns(**settings.section(model).model_dump())
+        columns.append(n_columns)
+        training.append(kind.memory.bound(ratings, users, size.items, n_columns))
+    return ModelNeeds(
+        n_columns=max(columns),
+        trained_ratings=ratings,
+        trained_users=users,
+        training=max(training) + (_SPLIT_BYTES * ratings if evaluates else 0),
+    )
+
+
 def make_plan(
-    size: InputSize, config: Config, n_partitions: int, n_columns: int | None = None
+    size: InputSize, model: ModelNeeds, rules: RulesConfig, *, k: int, n_partitions: int
 ) -> Plan:
     """Bounds on the memory of a night over input of this size.
 
     Args:
-        n_columns: of the item factors, where there is a model and nothing is trained.
+        model: of ``bound_training``, or the columns of one that is used again.
+        k: length of the lists.
     """
-    trained = users = training = 0
-    if n_columns is None:
-        share = min(1.0, (config.train.max_users or size.users) / max(size.users, 1))
-        trained, users = round(size.ratings * share), round(size.users * share)
-        training = _bound_training(replace(size, ratings=trained, users=users), config)
-        n_columns = max(_count_columns(config.train, model) for model in config.train.models)
+    n_columns = model.n_columns
     factors = 4 * size.items * n_columns
     width = choose_width(size.items)
     of_rules = 0
-    if config.rules.are_set:  # groups of the items, and embeddings for diversity
-        of_rules = 32 * size.items + (factors if config.rules.diversity else 0)
+    if rules.are_set:  # groups of the items, and embeddings for diversity
+        of_rules = 32 * size.items + (factors if rules.diversity else 0)
     return Plan(
         size=size,
-        trained_ratings=trained,
+        trained_ratings=model.trained_ratings,
         n_partitions=n_partitions,
         items_per_block=width,
         broadcast=factors + 16 * size.items + of_rules,
@@ -125,41 +147,21 @@ def make_plan(
         # in float64, with rules the allowed ones and their directions too; the block of scores;
         # candidates and lists; Arrow batches on their way in, regrouped, and out.
         worker=_WORKER_BASE
-        + (9 if config.rules.are_set else 6) * 4 * size.items * pad_width(n_columns)
+        + (9 if rules.are_set else 6) * 4 * size.items * pad_width(n_columns)
         + 64 * size.items
         + 4 * USERS_PER_BLOCK * width
-        + _LIST_BYTES * USERS_AT_ONCE * _count_candidates(config)
+        + _LIST_BYTES * USERS_AT_ONCE * _count_candidates(rules, k)
         + 6 * ARROW_BATCH_BYTES,
-        collected=8 * trained + 24 * users,
-        driver=_DRIVER_BASE + 24 * trained + training + 4 * factors,
+        collected=8 * model.trained_ratings + 24 * model.trained_users,
+        driver=_DRIVER_BASE + 24 * model.trained_ratings + model.training + 4 * factors,
     )
 
 
-def _count_candidates(config: Config) -> int:
-    """Most items that are kept of a user while its list is made."""
-    rules, k = config.rules, config.score.k
+def _count_candidates(rules: RulesConfig, k: int) -> int:
+    """Most items that are kept of a user while its list of k is made."""
     if not rules.are_set:
         return k
     return max(CANDIDATES_PER_PLACE * k, rules.diversity_pool)
-
-
-def _bound_training(size: InputSize, config: Config) -> int:
-    """Bytes that training, and a split to evaluate on, take beside the ratings."""
-    training = max(
-        per_rating * size.ratings
-        + _count_columns(config.train, model) * (of_user * size.users + of_item * size.items)
-        for model in config.train.models
-        for per_rating, of_user, of_item in [_TRAINING_BYTES[model]]
-    )
-    # The three parts of a split.
-    return training + (24 * size.ratings if config.evaluates else 0)
-
-
-def _count_columns(config: TrainConfig, model: str) -> int:
-    if model == "nmf":
-        return config.nmf.n_components
-    n_factors: int = getattr(config, model).n_factors
-    return n_factors + (2 if model == "mf" and config.mf.biases else 0)
 
 
 def read_limits(spark: SparkSession) -> Limits:

@@ -12,7 +12,15 @@ from pyspark.sql import SparkSession
 
 from jobs.errors import OTHER, PUBLISHED, GateError, JobError, LockedError
 from jobs.input.read_ratings import read_ratings
-from jobs.machine.plan import describe_plan, make_plan, measure_input, read_limits, require_fit
+from jobs.machine.plan import (
+    ModelNeeds,
+    bound_training,
+    describe_plan,
+    make_plan,
+    measure_input,
+    read_limits,
+    require_fit,
+)
 from jobs.machine.preflight import check_cluster
 from jobs.machine.session import choose_partitions
 from jobs.night.audit_night import audit_night
@@ -107,10 +115,11 @@ def plan_night(spark: SparkSession, config: Config, choices: Choices = _NO_CHOIC
     n_partitions = choose_partitions(spark, config.spark, source.bytes)
     size = measure_input(source.rows)
     if reused is None:
-        plan = make_plan(size, config, n_partitions)
+        model = bound_training(size, config.train, evaluates=config.evaluates)
     else:
         size = replace(size, items=len(reused.saved.catalog))
-        plan = make_plan(size, config, n_partitions, reused.n_columns)
+        model = ModelNeeds(reused.n_columns)
+    plan = make_plan(size, model, config.rules, k=config.score.k, n_partitions=n_partitions)
     limits = read_limits(spark)
     print_table(describe_plan(plan, limits))
     require_fit(plan, limits)

@@ -11,9 +11,9 @@ from scipy.sparse import csr_matrix
 
 from jobs.errors import InputError
 from jobs.process.clock import StageClock
-from jobs.settings.config import Config
 from jobs.settings.evaluate import EvaluateConfig
-from jobs.settings.train import AUTO, TrainConfig
+from jobs.settings.models.sections import AUTO
+from jobs.settings.train import TrainConfig
 from jobs.tables.published import EVALUATION
 from recsys_core.arrays import Csr, Float64Array
 from recsys_core.evaluation.comparison import Evaluation, evaluate_models
@@ -92,31 +92,35 @@ def evaluate_candidates(
     models: Sequence[str],
     train: Train,
     *,
-    config: Config,
+    settings: TrainConfig,
+    rules: EvaluateConfig,
+    rating_range: tuple[float, float],
 ) -> EvaluationReport:
     """Train each model on the same part of the ratings, and measure it on the rest.
 
     Args:
         train: ``jobs.stages.train.train_model``.
+        settings: those of each model.
+        rating_range: lowest and highest rating; predictions are held within it.
 
     Raises:
         InputError: the split leaves nothing to train on or to measure; says which settings to
             change.
         JobError: as ``train``.
     """
-    rules = config.evaluate
     split = hold_out(ratings, rules)
     trained, clock = {}, StageClock()
     for model in models:
         with clock.stage(f"evaluate {model}"):
-            trained[model] = train(split.train, config.train.with_model(model)).model
+            trained[model] = train(split.train, settings.with_model(model)).model
     try:
         evaluation = evaluate_models(
             trained,
             split,
             cutoffs=rules.cutoffs,
             seed=rules.seed,
-            **describe_measuring(config),
+            rating_range=rating_range,
+            min_relevant_rating=rules.min_relevant_rating,
         )
     except ValueError as error:
         raise InputError(f"evaluate.min_relevant_rating: {error}; lower it") from None
@@ -126,14 +130,6 @@ def evaluate_candidates(
     report = EvaluationReport(evaluation, split, rules, best, seconds)
     _log_report(report)
     return report
-
-
-def describe_measuring(config: Config) -> dict[str, Any]:
-    """What ``recsys_core.evaluation.comparison`` needs to know of the settings."""
-    return {
-        "rating_range": (config.clean.min_rating, config.clean.max_rating),
-        "min_relevant_rating": config.evaluate.min_relevant_rating,
-    }
 
 
 def needs_times(config: EvaluateConfig, *, has_timestamp: bool) -> bool:
