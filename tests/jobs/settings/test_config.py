@@ -38,7 +38,10 @@ def minimal(tmp_path: Path) -> Path:
         ("score.k=ten", "score.k = 'ten': must be a valid integer"),
         ("score.k=1.5", "score.k = 1.5: must be a valid integer"),
         ("score.k=true", "score.k = True: must be a valid integer"),
-        ("train.model=svd", "train.model = 'svd': must be 'nmf', 'mf', 'als', 'ease' or 'auto'"),
+        (
+            "train.model=svd",
+            f"train.model = 'svd': must be {', '.join(map(repr, MODELS))} or 'auto'",
+        ),
         ("clean.min_rating=6", "min_rating = 6 exceeds max_rating = 5"),
         ("clean.max_rating=nan", "clean.max_rating = nan: must be a finite number"),
         ("train.mf.learning_rate=0", "train.mf.learning_rate = 0: must be greater than 0"),
