@@ -12,15 +12,8 @@ from pyspark.sql import SparkSession
 
 from jobs.errors import OTHER, PUBLISHED, GateError, JobError, LockedError
 from jobs.input.read_ratings import read_ratings
-from jobs.machine.plan import (
-    ModelNeeds,
-    bound_training,
-    describe_plan,
-    make_plan,
-    measure_input,
-    read_limits,
-    require_fit,
-)
+from jobs.machine.limits import describe_plan, read_limits, require_fit
+from jobs.machine.plan import ModelNeeds, bound_training, make_plan, measure_input
 from jobs.machine.preflight import check_cluster
 from jobs.machine.session import choose_partitions
 from jobs.night.audit_night import audit_night

@@ -11,15 +11,8 @@ from jobs.input.files import InputFile
 from jobs.input.read_items import ItemsInput, read_items
 from jobs.input.read_list_rules import RuleInput, read_rules
 from jobs.input.read_ratings import RatingsInput, read_ratings
-from jobs.machine.plan import (
-    InputSize,
-    ModelNeeds,
-    Plan,
-    bound_training,
-    make_plan,
-    read_limits,
-    require_fit,
-)
+from jobs.machine.limits import read_limits, require_fit
+from jobs.machine.plan import InputSize, ModelNeeds, Plan, bound_training, make_plan
 from jobs.machine.session import choose_partitions
 from jobs.night.context import Night
 from jobs.night.reuse import ReusedModel, load_reused, take_items

@@ -11,16 +11,8 @@ from nights import SampleNight
 from pyspark.sql import SparkSession
 
 from jobs.errors import MachineError
-from jobs.machine.plan import (
-    MIB,
-    InputSize,
-    Limits,
-    Plan,
-    bound_training,
-    find_misfits,
-    make_plan,
-    read_limits,
-)
+from jobs.machine.limits import Limits, find_misfits, read_limits
+from jobs.machine.plan import MIB, InputSize, Plan, bound_training, make_plan
 from jobs.night.night import plan_night, run_nightly
 
 SIZE = InputSize(ratings=20_000_000, users=200_000, items=20_000)
