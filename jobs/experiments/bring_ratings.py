@@ -12,9 +12,10 @@ from jobs.machine.session import choose_partitions
 from jobs.ratings.clean import clean_ratings, require_few_refused
 from jobs.ratings.collect import collect_ratings
 from jobs.ratings.gather import account_rows
+from jobs.ratings.hold_out import needs_times
 from jobs.ratings.index import index_ratings
 from jobs.settings.config import Config
-from jobs.stages.evaluate import EvaluationReport, evaluate_candidates, needs_times
+from jobs.stages.evaluate import EvaluationReport, evaluate_candidates
 from jobs.stages.train import train_model
 from recsys_core.evaluation.splits import TimedRatings
 

@@ -15,11 +15,12 @@ import optuna
 import pandas as pd
 
 from jobs.errors import ConfigError, JobError, TrainingFailedError
+from jobs.ratings.hold_out import hold_out_twice
 from jobs.settings.evaluate import EvaluateConfig
 from jobs.settings.models.base import ModelSection, SearchRange
 from jobs.settings.train import TrainConfig
 from jobs.settings.tune import TuneConfig
-from jobs.stages.evaluate import Train, hold_out_twice
+from jobs.stages.evaluate import Train
 from recsys_core.evaluation.comparison import Evaluation, evaluate_models, measure_metric
 from recsys_core.evaluation.splits import TimedRatings
 from recsys_core.models.base import FactorModel, TrainedModel
@@ -69,7 +70,7 @@ def tune_models(
 
     Raises:
         ConfigError: the metric is one of predictions, and a model makes none.
-        InputError: as ``jobs.stages.evaluate.hold_out``.
+        InputError: as ``jobs.ratings.hold_out.hold_out``.
         JobError: no trial of a model could be trained.
     """
     models = tune.models or settings.models

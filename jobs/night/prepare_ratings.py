@@ -24,11 +24,11 @@ from jobs.ratings.clean import (
     require_few_refused,
 )
 from jobs.ratings.gather import RowAccount, account_rows
+from jobs.ratings.hold_out import needs_times
 from jobs.ratings.index import IndexedRatings, index_ratings
 from jobs.ratings.recent import collect_candidates
 from jobs.runs.staged import StagedRun
 from jobs.settings.config import Config
-from jobs.stages.evaluate import needs_times
 from jobs.stages.item_catalog import make_catalog
 from jobs.stages.list_rules import find_allowed
 from jobs.tables.columns import ITEM_ID, USER_ID
