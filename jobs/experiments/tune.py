@@ -57,8 +57,7 @@ def tune_models(
     rules: EvaluateConfig,
     rating_range: tuple[float, float],
 ) -> Tuning:
-    """Try ``tune.trials`` settings of each model, those configured first where they are in the
-    space.
+    """Try ``tune.trials`` settings of each model, first those configured where the space has them.
 
     Equal ratings, settings and seeds give equal trials.
 

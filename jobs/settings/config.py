@@ -1,4 +1,4 @@
-"""Settings, as a closed model: every mistake ends before Spark starts. ``config_file`` reads them.
+"""Settings, as a closed model: every mistake ends before Spark starts. ``toml`` reads them.
 
 Each field's description is its documentation: ``./spark-submit.sh config`` prints it.
 """
