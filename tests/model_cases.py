@@ -1,4 +1,4 @@
-"""Every registered model with settings that suit the planted groups. A new model is an entry."""
+"""Every registered model with settings that suit the planted groups. A new model is one entry."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -50,8 +50,11 @@ class Case:
     settings: dict[str, Any]
     predicts_ratings: bool = True
     """False for models of which items are rated at all, whatever the rating."""
-    is_iterative: bool = True
-    """False where the model is computed in one go, and no seed bears on it."""
+
+    @property
+    def is_iterative(self) -> bool:
+        """False where the model is computed in one go, and no seed bears on it."""
+        return MODELS[self.kind].rounds is not None
 
     def plant(self, n_users: int = 40, *, seed: int = 0) -> Groups:
         """Groups told apart by their ratings, or by what is rated where the model sees no more."""
@@ -68,11 +71,10 @@ CASES = {
     "mf": Case("mf", MF),
     "mf with biases": Case("mf", {**MF, "biases": True, "regularization": 1e-3}),
     "als": Case("als", ALS, predicts_ratings=False),
-    "ease": Case("ease", EASE, predicts_ratings=False, is_iterative=False),
-    "ease by length": Case(
-        "ease", {**EASE, "scaling": "length"}, predicts_ratings=False, is_iterative=False
-    ),
+    "ease": Case("ease", EASE, predicts_ratings=False),
+    "ease by length": Case("ease", {**EASE, "scaling": "length"}, predicts_ratings=False),
 }
+"""Each model by its own name, then in other settings that make it another."""
 
 
 def share_own_group(trained: TrainedModel, groups: Groups, k: int) -> float:

@@ -7,6 +7,7 @@ import click
 
 from jobs.cli.options import config_options, exits_with_one_line, load_settings, opened_spark
 from jobs.errors import MachineError
+from jobs.settings.models.sections import MODEL_SECTIONS
 
 
 @click.command()
@@ -14,7 +15,7 @@ from jobs.errors import MachineError
     "--model",
     "models",
     multiple=True,
-    type=click.Choice(["nmf", "mf", "als", "ease"]),
+    type=click.Choice([*MODEL_SECTIONS]),
     help="What to measure; several are compared.  [default: train.model, or its candidates]",
 )
 @click.option(
@@ -80,6 +81,6 @@ def tune(trials: int | None, output: Path, config_file: Path, overrides: tuple[s
     require_directory(output)
     with opened_spark(config) as spark:
         tuning = tune_settings(spark, config, trials or config.tune.trials)
-    write_tuning(tuning, output)
+    write_tuning(tuning, config.with_training(tuning.best), output)
     print_table(tabulate_tuning(tuning))
     click.echo(f"best settings: {output}/best.toml; all trials: {output}/trials.parquet, .png")

@@ -15,8 +15,7 @@ def config(config_file: Path, overrides: tuple[str, ...]) -> None:
     """Print the resolved settings, each with its description."""
     from jobs.settings.toml import list_settings
 
-    for line in list_settings(load_settings(config_file, overrides)):
-        click.echo(line)
+    click.echo(list_settings(load_settings(config_file, overrides)), nl=False)
 
 
 @click.command()

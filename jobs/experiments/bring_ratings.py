@@ -12,9 +12,10 @@ from jobs.machine.session import choose_partitions
 from jobs.ratings.clean import clean_ratings, require_few_refused
 from jobs.ratings.collect import collect_ratings
 from jobs.ratings.gather import account_rows
+from jobs.ratings.hold_out import needs_times
 from jobs.ratings.index import index_ratings
 from jobs.settings.config import Config
-from jobs.stages.evaluate import EvaluationReport, evaluate_candidates, needs_times
+from jobs.stages.evaluate import EvaluationReport, evaluate_candidates
 from jobs.stages.train import train_model
 from recsys_core.evaluation.splits import TimedRatings
 
@@ -58,7 +59,14 @@ def measure_models(spark: SparkSession, config: Config, models: Sequence[str]) -
     Raises:
         JobError: as a night, as far as training.
     """
-    return evaluate_candidates(bring_ratings(spark, config), models, train_model, config=config)
+    return evaluate_candidates(
+        bring_ratings(spark, config),
+        models,
+        train_model,
+        settings=config.train,
+        rules=config.evaluate,
+        rating_range=config.clean.rating_range,
+    )
 
 
 def tune_settings(spark: SparkSession, config: Config, n_trials: int) -> "Tuning":
@@ -70,5 +78,10 @@ def tune_settings(spark: SparkSession, config: Config, n_trials: int) -> "Tuning
     from jobs.experiments.tune import tune_models  # optuna is an extra that only this needs
 
     return tune_models(
-        bring_ratings(spark, config), config, n_trials, partial(train_model, quiet=True)
+        bring_ratings(spark, config),
+        config.tune.with_trials(n_trials),
+        partial(train_model, quiet=True),
+        settings=config.train,
+        rules=config.evaluate,
+        rating_range=config.clean.rating_range,
     )

@@ -8,9 +8,9 @@ from rich.table import Table
 from jobs.errors import JobError
 from jobs.stages.evaluate import EvaluationReport
 from recsys_core.evaluation.comparison import MetricValue
+from recsys_core.evaluation.metric_names import PREDICTION_METRICS
 
 _TABLE_FILE, _JSON_FILE = "evaluation.parquet", "evaluation.json"
-_PREDICTIONS = ("rmse", "mae")
 
 
 def tabulate_lists(report: EvaluationReport, k: int) -> Table:
@@ -31,12 +31,12 @@ def tabulate_lists(report: EvaluationReport, k: int) -> Table:
 def tabulate_predictions(report: EvaluationReport) -> Table | None:
     """RMSE and MAE of the models that predict ratings; None where none does."""
     table = Table(title="predictions of held-out ratings", title_justify="left")
-    for name in ("model", *_PREDICTIONS):
+    for name in ("model", *PREDICTION_METRICS):
         table.add_column(name, justify="left" if name == "model" else "right")
     for model, values in report.evaluation.metrics.items():
         by_name = {value.metric: value for value in values if value.k is None}
         if by_name:
-            table.add_row(model, *(_show(by_name[name], True) for name in _PREDICTIONS))
+            table.add_row(model, *(_show(by_name[name], True) for name in PREDICTION_METRICS))
     return table if table.rows else None
 
 

@@ -6,21 +6,24 @@ that the held-out ratings can then tell what the choice is worth.
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import optuna
 import pandas as pd
 
 from jobs.errors import ConfigError, JobError, TrainingFailedError
-from jobs.settings.config import Config
+from jobs.ratings.hold_out import hold_out_twice
+from jobs.settings.evaluate import EvaluateConfig
+from jobs.settings.models.base import ModelSection, SearchRange
 from jobs.settings.train import TrainConfig
-from jobs.settings.tune import SearchRange, TuneConfig, to_setting
-from jobs.stages.evaluate import Train, describe_measuring, hold_out_twice
+from jobs.settings.tune import TuneConfig
+from jobs.stages.evaluate import Train
 from recsys_core.evaluation.comparison import Evaluation, evaluate_models, measure_metric
-from recsys_core.evaluation.splits import Split, TimedRatings
-from recsys_core.models.base import FactorModel
+from recsys_core.evaluation.splits import TimedRatings
+from recsys_core.models.base import FactorModel, TrainedModel
 from recsys_core.models.registry import MODELS
 
 logger = logging.getLogger(__name__)
@@ -36,147 +39,154 @@ class Tuning:
     trials: pd.DataFrame
     """model, trial, value (null where training failed), seconds, and a column for each setting
     that was searched, as ease.regularization."""
-    best: Config
+    best: TrainConfig
     """The settings of the best trials, and for ``train.model`` the best of the models."""
     evaluation: Evaluation
     """Each model as it was and as it is, on ratings the search did not see: 'ease, configured',
     where that can be trained, and 'ease, tuned'."""
+    searched: TuneConfig
+    """What was searched, and by which metric."""
 
 
-def tune_models(ratings: TimedRatings, config: Config, n_trials: int, train: Train) -> Tuning:
-    """Try ``n_trials`` settings of each model, those configured first where they are in the space.
+def tune_models(
+    ratings: TimedRatings,
+    tune: TuneConfig,
+    train: Train,
+    *,
+    settings: TrainConfig,
+    rules: EvaluateConfig,
+    rating_range: tuple[float, float],
+) -> Tuning:
+    """Try ``tune.trials`` settings of each model, first those configured where the space has them.
 
     Equal ratings, settings and seeds give equal trials.
 
     Args:
         train: ``jobs.stages.train.train_model``.
+        settings: those to begin with, and to keep where none is searched.
+        rules: the split, and what counts on it.
+        rating_range: lowest and highest rating; predictions are held within it.
 
     Raises:
         ConfigError: the metric is one of predictions, and a model makes none.
-        InputError: as ``jobs.stages.evaluate.hold_out``.
+        InputError: as ``jobs.ratings.hold_out.hold_out``.
         JobError: no trial of a model could be trained.
     """
-    models = config.tune.models or config.train.models
-    _require_metric(config.tune, models)
-    outer, inner = hold_out_twice(ratings, config.evaluate)
-    studies = {model: _search(model, inner, config, n_trials, train) for model in models}
-    best = _take_best(config, studies)
-    evaluation = _compare(outer, {CONFIGURED: config, TUNED: best}, models, train)
+    models = tune.models or settings.models
+    _require_metric(tune, models)
+    outer, inner = hold_out_twice(ratings, rules)
+    measuring: dict[str, Any] = {
+        "rating_range": rating_range,
+        "min_relevant_rating": rules.min_relevant_rating,
+    }
+
+    def measure(model: FactorModel) -> float:
+        return measure_metric(model, inner, *tune.measured, **measuring)
+
+    studies = {
+        model: _search(model, tune, settings, partial(train, inner.train), measure)
+        for model in models
+    }
+    best = _take_best(settings, studies, tune)
+    trained = _train_both(models, {CONFIGURED: settings, TUNED: best}, partial(train, outer.train))
+    evaluation = evaluate_models(
+        trained, outer, cutoffs=_list_cutoffs(tune, rules), seed=rules.seed, **measuring
+    )
     trials = [_list_trials(model, study) for model, study in studies.items()]
-    return Tuning(pd.concat(trials, ignore_index=True), best, evaluation)
+    return Tuning(pd.concat(trials, ignore_index=True), best, evaluation, tune)
 
 
-def read_metric(config: TuneConfig) -> tuple[str, int | None]:
-    """``tune.metric`` as the metric and its k, which is None for predictions."""
-    name, _, k = config.metric.partition("@")
-    return name, int(k) if k else None
-
-
-def _is_error(config: TuneConfig) -> bool:
-    return read_metric(config)[1] is None
-
-
-def _require_metric(config: TuneConfig, models: Sequence[str]) -> None:
+def _require_metric(tune: TuneConfig, models: Sequence[str]) -> None:
     silent = [model for model in models if not MODELS[model].model.predicts_ratings]
-    if _is_error(config) and silent:
+    if tune.minimizes and silent:
         raise ConfigError(
-            f"tune.metric = '{config.metric}' is of predicted ratings, and '{silent[0]}' predicts "
+            f"tune.metric = '{tune.metric}' is of predicted ratings, and '{silent[0]}' predicts "
             "none: take a metric of lists, or other tune.models"
         )
 
 
-def _search(model: str, split: Split, config: Config, n_trials: int, train: Train) -> optuna.Study:
+def _list_cutoffs(tune: TuneConfig, rules: EvaluateConfig) -> list[int]:
+    k = tune.measured[1]
+    return sorted({*rules.cutoffs, *([k] if k is not None else [])})
+
+
+def _search(
+    model: str,
+    tune: TuneConfig,
+    settings: TrainConfig,
+    train: Callable[[TrainConfig], TrainedModel],
+    measure: Callable[[FactorModel], float],
+) -> optuna.Study:
+    """The trials of one model."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # the line for each trial is ours
     study = optuna.create_study(
-        direction="minimize" if _is_error(config.tune) else "maximize",
-        sampler=optuna.samplers.TPESampler(seed=config.tune.seed),
+        direction="minimize" if tune.minimizes else "maximize",
+        sampler=optuna.samplers.TPESampler(seed=tune.seed),
     )
-    space, configured = config.tune.space(model), getattr(config.train, model).model_dump()
-    if all(_holds(search, configured[name]) for name, search in space.items()):
-        study.enqueue_trial({name: configured[name] for name in space})
+    space, section = tune.space(model), settings.section(model)
+    configured = {name: getattr(section, name) for name in space}
+    if all(search.holds(configured[name]) for name, search in space.items()):
+        study.enqueue_trial(configured)
 
     def try_settings(trial: optuna.Trial) -> float:
-        chosen = {
-            name: _suggest(trial, name, search, config.train, model)
-            for name, search in space.items()
-        }
+        chosen = {name: _suggest(trial, name, space[name], type(section)) for name in space}
         trial.set_user_attr(_SETTINGS, chosen)
         started = time.perf_counter()
         try:
-            trained = train(split.train, _apply(config.train, model, chosen)).model
+            trained = train(settings.with_settings(model, chosen)).model
         except TrainingFailedError as error:
             logger.warning("tune %s, trial %d: %s", model, trial.number, error)
             raise optuna.TrialPruned from None
-        value = _measure(trained, split, config)
+        value = measure(trained)
         trial.set_user_attr(_SECONDS, time.perf_counter() - started)
-        settings = ", ".join(f"{name} {_show(setting)}" for name, setting in chosen.items())
+        shown = ", ".join(f"{name} {_show(setting)}" for name, setting in chosen.items())
         logger.info(
             "tune %s, trial %d: %s %.4f with %s",
-            *(model, trial.number, config.tune.metric, value, settings),
+            *(model, trial.number, tune.metric, value, shown),
         )
         return value
 
-    study.optimize(try_settings, n_trials=n_trials)
+    study.optimize(try_settings, n_trials=tune.trials)
     if not any(trial.value is not None for trial in study.trials):
         raise JobError(f"no trial of '{model}' could be trained: change tune.{model}")
     return study
 
 
-def _holds(search: SearchRange, value: Any) -> bool:
-    if search.choices is not None:
-        return value in search.choices
-    assert search.low is not None
-    assert search.high is not None
-    return bool(search.low <= value <= search.high)
-
-
 def _suggest(
-    trial: optuna.Trial, name: str, search: SearchRange, config: TrainConfig, model: str
+    trial: optuna.Trial, name: str, search: SearchRange, section: type[ModelSection]
 ) -> Any:
     if search.choices is not None:
         return trial.suggest_categorical(name, search.choices)
-    low, high = (to_setting(type(getattr(config, model)), name, end) for end in search.ends)
+    low, high = (section.to_setting(name, end) for end in search.ends)
     suggest = trial.suggest_int if isinstance(low, int) else trial.suggest_float
     return suggest(name, low, high, log=search.log)
 
 
-def _apply(config: TrainConfig, model: str, settings: Mapping[str, Any]) -> TrainConfig:
-    section = getattr(config, model).model_copy(update=dict(settings))
-    return config.model_copy(update={model: section, "model": model})
-
-
-def _measure(model: FactorModel, split: Split, config: Config) -> float:
-    """The tuned metric of one trained model."""
-    return measure_metric(model, split, *read_metric(config.tune), **describe_measuring(config))
-
-
-def _take_best(config: Config, studies: Mapping[str, optuna.Study]) -> Config:
-    train = config.train
+def _take_best(
+    settings: TrainConfig, studies: Mapping[str, optuna.Study], tune: TuneConfig
+) -> TrainConfig:
     for model, study in studies.items():
-        train = _apply(train, model, study.best_trial.user_attrs[_SETTINGS])
-    pick = min if _is_error(config.tune) else max
-    best_model = pick(studies, key=lambda model: studies[model].best_value)
-    return config.model_copy(update={"train": train.with_model(best_model)})
+        settings = settings.with_settings(model, study.best_trial.user_attrs[_SETTINGS])
+    pick = min if tune.minimizes else max
+    return settings.with_model(pick(studies, key=lambda model: studies[model].best_value))
 
 
-def _compare(
-    split: Split, configs: Mapping[str, Config], models: Sequence[str], train: Train
-) -> Evaluation:
+def _train_both(
+    models: Sequence[str],
+    settings: Mapping[str, TrainConfig],
+    train: Callable[[TrainConfig], TrainedModel],
+) -> dict[str, FactorModel]:
+    """Each model with each of the settings, as 'ease, tuned'; without those that cannot be."""
     trained = {}
     for model in models:
-        for name, config in configs.items():
+        for name, of_both in settings.items():
             try:
-                trained_model = train(split.train, config.train.with_model(model)).model
+                trained_model = train(of_both.with_model(model)).model
             except TrainingFailedError as error:  # what is configured may be what has to change
                 logger.warning("tune %s, %s: %s", model, name, error)
                 continue
             trained[f"{model}, {name}"] = trained_model
-    config = configs[CONFIGURED]
-    k = read_metric(config.tune)[1]
-    cutoffs = sorted({*config.evaluate.cutoffs, *([k] if k is not None else [])})
-    return evaluate_models(
-        trained, split, cutoffs=cutoffs, seed=config.evaluate.seed, **describe_measuring(config)
-    )
+    return trained
 
 
 def _list_trials(model: str, study: optuna.Study) -> pd.DataFrame:

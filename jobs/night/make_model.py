@@ -39,12 +39,25 @@ def make_model(night: Night, source: NightInput, ratings: NightRatings) -> Night
     report = None
     if config.evaluates:
         with night.clock.stage("evaluate"):
-            report = evaluate_candidates(collected, train.models, train_model, config=config)
+            report = evaluate_candidates(
+                collected,
+                train.models,
+                train_model,
+                settings=train,
+                rules=config.evaluate,
+                rating_range=config.clean.rating_range,
+            )
             train = choose_model(train, report)
             night.staged.write_local_table(night.spark, EVALUATION, report.to_table())
     with night.clock.stage("train"):
         trained = train_model(collected.matrix, train)
     training = describe_training(
-        config, train, trained, night.staged.run, source.ratings, collected.matrix
+        train,
+        trained,
+        night.staged.run,
+        source.ratings,
+        collected.matrix,
+        read_as=config.input,
+        rating_range=config.clean.rating_range,
     )
     return NightModel(trained, training, report)

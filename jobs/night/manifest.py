@@ -14,6 +14,7 @@ from jobs.input.read_ratings import RatingsInput
 from jobs.ratings.clean import FunnelStep
 from jobs.runs.run import Run
 from jobs.settings.config import Config
+from jobs.settings.input import InputConfig
 from jobs.settings.train import TrainConfig
 from jobs.stages.audit import RecommendationsAudit
 from jobs.tables.columns import TIMESTAMP
@@ -34,35 +35,38 @@ _PACKAGES = (
 
 
 def describe_training(
-    config: Config,
     train: TrainConfig,
     trained: TrainedModel,
     run: Run,
     source: RatingsInput,
     ratings: csr_matrix,
+    *,
+    read_as: InputConfig,
+    rating_range: tuple[float, float],
 ) -> dict[str, Any]:
     """Facts of the training; they go into the saved model too.
 
     Args:
         train: the settings trained with, where ``auto`` has become a model.
         ratings: what the model was trained on.
+        read_as: how the files of ratings were read.
     """
-    columns = config.input.columns.model_dump()
+    columns = read_as.columns.model_dump()
     columns["timestamp"] = (columns["timestamp"] or TIMESTAMP) if source.has_timestamp else None
     return {
         **run.footer,
         "reused_from": None,
         "model": train.model,
-        "settings": getattr(train, train.model).model_dump(),
+        "settings": train.section(train.model).model_dump(),
         "seed": train.seed,
         "device": trained.device,
         "n_users": ratings.shape[0],
         "n_ratings": ratings.nnz,
         "losses": trained.losses,
         "figures": trained.figures,
-        "rating_range": [config.clean.min_rating, config.clean.max_rating],
+        "rating_range": [*rating_range],
         "rating_files": [file.path for file in source.files],
-        "columns": {**columns, "separator": config.input.separator},
+        "columns": {**columns, "separator": read_as.separator},
     }
 
 

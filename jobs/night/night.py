@@ -10,9 +10,10 @@ import numpy as np
 from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
-from jobs.errors import GateError, JobError, LockedError
+from jobs.errors import OTHER, PUBLISHED, GateError, JobError, LockedError
 from jobs.input.read_ratings import read_ratings
-from jobs.machine.plan import describe_plan, make_plan, measure_input, read_limits, require_fit
+from jobs.machine.limits import describe_plan, read_limits, require_fit
+from jobs.machine.plan import ModelNeeds, bound_training, make_plan, measure_input
 from jobs.machine.preflight import check_cluster
 from jobs.machine.session import choose_partitions
 from jobs.night.audit_night import audit_night
@@ -82,7 +83,7 @@ def run_nightly(
             with contextlib.suppress(Py4JError, OSError):  # where the JVM has died, so has this
                 spark.catalog.clearCache()
         rows = published.manifest["rows"][RECOMMENDATIONS.name]
-        status.finish("published", 0, directory=published.directory, rows=rows)
+        status.finish("published", PUBLISHED.code, directory=published.directory, rows=rows)
     if not is_json_log():
         print_summary(
             published.manifest,
@@ -107,10 +108,11 @@ def plan_night(spark: SparkSession, config: Config, choices: Choices = _NO_CHOIC
     n_partitions = choose_partitions(spark, config.spark, source.bytes)
     size = measure_input(source.rows)
     if reused is None:
-        plan = make_plan(size, config, n_partitions)
+        model = bound_training(size, config.train, evaluates=config.evaluates)
     else:
         size = replace(size, items=len(reused.saved.catalog))
-        plan = make_plan(size, config, n_partitions, reused.n_columns)
+        model = ModelNeeds(reused.n_columns)
+    plan = make_plan(size, model, config.rules, k=config.score.k, n_partitions=n_partitions)
     limits = read_limits(spark)
     print_table(describe_plan(plan, limits))
     require_fit(plan, limits)
@@ -131,7 +133,7 @@ def _reported(storage: Storage, run: Run) -> Iterator[RunStatus]:
         status.finish("failed", stopped.exit_code, message=str(stopped))
         raise
     except BaseException as error:
-        status.finish("failed", 1, message=f"{type(error).__name__}: {error}")
+        status.finish("failed", OTHER.code, message=f"{type(error).__name__}: {error}")
         raise
 
 

@@ -11,7 +11,8 @@ from jobs.input.files import InputFile
 from jobs.input.read_items import ItemsInput, read_items
 from jobs.input.read_list_rules import RuleInput, read_rules
 from jobs.input.read_ratings import RatingsInput, read_ratings
-from jobs.machine.plan import InputSize, Plan, make_plan, read_limits, require_fit
+from jobs.machine.limits import read_limits, require_fit
+from jobs.machine.plan import InputSize, ModelNeeds, Plan, bound_training, make_plan
 from jobs.machine.session import choose_partitions
 from jobs.night.context import Night
 from jobs.night.reuse import ReusedModel, load_reused, take_items
@@ -23,11 +24,11 @@ from jobs.ratings.clean import (
     require_few_refused,
 )
 from jobs.ratings.gather import RowAccount, account_rows
+from jobs.ratings.hold_out import needs_times
 from jobs.ratings.index import IndexedRatings, index_ratings
 from jobs.ratings.recent import collect_candidates
 from jobs.runs.staged import StagedRun
 from jobs.settings.config import Config
-from jobs.stages.evaluate import needs_times
 from jobs.stages.item_catalog import make_catalog
 from jobs.stages.list_rules import find_allowed
 from jobs.tables.columns import ITEM_ID, USER_ID
@@ -124,8 +125,11 @@ def prepare_ratings(night: Night, source: NightInput) -> NightRatings:
         catalog = make_catalog(indexed, clean.excluded_items, source.items.items)
         allowed = find_allowed(source.rules, catalog)
     size = InputSize(clean.funnel[-1].rows, clean.funnel[-1].users, len(catalog))
-    n_columns = None if source.reused is None else source.reused.n_columns
-    plan = make_plan(size, config, n_partitions, n_columns)
+    if source.reused is None:
+        model = bound_training(size, config.train, evaluates=config.evaluates)
+    else:
+        model = ModelNeeds(source.reused.n_columns)
+    plan = make_plan(size, model, config.rules, k=config.score.k, n_partitions=n_partitions)
     require_fit(plan, read_limits(night.spark))
     return NightRatings(indexed, catalog, allowed, clean.funnel, account.refused, candidates, plan)
 

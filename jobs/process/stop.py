@@ -4,13 +4,15 @@ import contextlib
 import signal
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
+
+from jobs.errors import STOPPED
 
 
 class Stopped(SystemExit):
     """SIGTERM came. No ``Exception``: nobody on the way out takes it for one to live with."""
 
-    exit_code = 128 + signal.SIGTERM  # as a shell tells it
+    exit_code: ClassVar[int] = STOPPED.code
 
     def __init__(self) -> None:
         super().__init__(self.exit_code)

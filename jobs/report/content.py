@@ -29,9 +29,9 @@ from jobs.report.parts import (
 )
 from jobs.runs.records import RunRecord
 from jobs.runs.run import Run
+from recsys_core.evaluation.metric_names import UNIT_METRICS
 
-DRAWN_METRICS = ("ndcg", "recall", "precision", "map", "mrr", "hit_rate", "coverage")
-"""Those from 0 to 1, where more is better."""
+DRAWN_METRICS = UNIT_METRICS
 _MAX_RUNS = 60
 _MAX_LOSSES = 500
 _MAX_LENGTHS = 50

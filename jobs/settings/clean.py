@@ -32,6 +32,11 @@ class CleanConfig(Section):
         "before training.",
     )
 
+    @property
+    def rating_range(self) -> tuple[float, float]:
+        """The lowest and the highest valid rating."""
+        return self.min_rating, self.max_rating
+
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.min_rating > self.max_rating:

@@ -1,4 +1,4 @@
-"""Settings, as a closed model: every mistake ends before Spark starts. ``config_file`` reads them.
+"""Settings, as a closed model: every mistake ends before Spark starts. ``toml`` reads them.
 
 Each field's description is its documentation: ``./spark-submit.sh config`` prints it.
 """
@@ -14,8 +14,9 @@ from jobs.settings.evaluate import EvaluateConfig
 from jobs.settings.gate import GateConfig
 from jobs.settings.input import InputConfig
 from jobs.settings.lists import RulesConfig, ScoreConfig
+from jobs.settings.models.sections import AUTO
 from jobs.settings.publish import OutputConfig, PublishConfig
-from jobs.settings.train import AUTO, TrainConfig
+from jobs.settings.train import TrainConfig
 from jobs.settings.tune import TuneConfig
 
 
@@ -61,6 +62,10 @@ class Config(Section):
                 f"{self.score.k}: diversity could choose nothing"
             )
         return self
+
+    def with_training(self, train: TrainConfig) -> Self:
+        """These settings, but for those of training."""
+        return self.model_copy(update={"train": train})
 
     @property
     def evaluates(self) -> bool:

@@ -1,10 +1,14 @@
 """``evaluate.*``: what is held out of training, and what is measured on it."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from jobs.settings.base import Section
+from recsys_core.evaluation.metric_names import RANKING_METRICS
+
+LIST_METRIC: Final = rf"({'|'.join(RANKING_METRICS)})@[1-9]\d*"
+"""Pattern of a metric of lists with its cutoff, as ndcg@10."""
 
 
 class EvaluateConfig(Section):
@@ -36,7 +40,7 @@ class EvaluateConfig(Section):
     )
     select_by: str = Field(
         "ndcg@10",
-        pattern=r"^(ndcg|recall|precision|map|mrr|hit_rate)@[1-9]\d*$",
+        pattern=f"^{LIST_METRIC}$",
         description="What 'auto' and the gate compare models by; its k is one of the cutoffs.",
     )
     min_relevant_rating: float = Field(

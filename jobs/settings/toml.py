@@ -1,15 +1,16 @@
 """Settings as TOML: read from a file, every mistake told in one line; and listed as one."""
 
 import difflib
-import json
-import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+import tomlkit
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
+from tomlkit.items import Item, Table
+from tomlkit.toml_document import TOMLDocument
 
 from jobs.errors import ConfigError
 from jobs.settings.base import Section
@@ -110,36 +111,42 @@ def section_type(annotation: Any) -> type[Section] | None:
     return None
 
 
-def list_settings(config: Config) -> Iterator[str]:
-    """Lines that, saved to a file, are the same configuration."""
-    yield from _list_section(config, ())
+def list_settings(section: Section) -> str:
+    """TOML that, saved to a file, is the same section: each setting below its description."""
+    document = tomlkit.document()
+    _add_settings(document, section)
+    return tomlkit.dumps(document)
 
 
-def _list_section(section: Section, path: tuple[str, ...]) -> Iterator[str]:
+def _add_settings(table: TOMLDocument | Table, section: Section) -> None:
     inner = []
     for name, field in type(section).model_fields.items():
-        value = getattr(section, name)
+        value, description = getattr(section, name), tomlkit.comment(field.description or "")
         if isinstance(value, Section):
-            inner.append((name, field.description, value))
+            inner.append((name, description, value))
             continue
-        yield f"# {field.description}"
-        yield f"{name} = {_to_toml(value)}" if value is not None else f"# {name} is unset"
+        table.add(description)
+        if value is None:
+            table.add(tomlkit.comment(f"{name} is unset"))
+        else:
+            table.add(name, _to_item(value))
     for name, description, value in inner:
-        yield ""
-        yield f"# {description}"
-        yield f"[{'.'.join((*path, name))}]"
-        yield from _list_section(value, (*path, name))
+        table.add(tomlkit.nl())
+        table.add(description)
+        below = tomlkit.table()
+        _add_settings(below, value)
+        table.add(name, below)
+        below.trivia.indent = ""  # else a line is left free below the description
 
 
-def _to_toml(value: Any) -> str:
-    """A value as TOML writes it; groups as inline tables, without what is unset."""
+def _to_item(value: Any) -> Item:
+    """Groups become inline tables, without what is unset."""
     if isinstance(value, Section):
-        return _to_toml(value.model_dump(exclude_defaults=True))
-    if isinstance(value, dict):
-        pairs = (f"{_to_key(key)} = {_to_toml(inner)}" for key, inner in value.items())
-        return "{" + ", ".join(pairs) + "}"
-    return json.dumps(value)
-
-
-def _to_key(key: str) -> str:
-    return key if re.fullmatch("[A-Za-z0-9_-]+", key) else json.dumps(key)
+        value = value.model_dump(exclude_defaults=True)
+    if not isinstance(value, dict):
+        item: Item = tomlkit.item(value)
+        return item
+    table = tomlkit.inline_table()
+    for key, inner in value.items():
+        table.add(key, _to_item(inner))
+    return table

@@ -1,97 +1,53 @@
 """``tune.*``: which settings of a model are searched, and where."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from jobs.settings.base import Section
-from jobs.settings.train import MODEL_SECTIONS, ModelName
-
-
-class SearchRange(Section):
-    """Values that ``tune`` tries for one setting: from low to high, or one of some choices."""
-
-    low: float | None = None
-    high: float | None = None
-    log: bool = False
-    choices: Annotated[list[bool | int | float | str], Field(min_length=1)] | None = None
-
-    @property
-    def ends(self) -> list[Any]:
-        """Values that must be valid for all to be."""
-        return self.choices if self.choices is not None else [self.low, self.high]
-
-    @model_validator(mode="after")
-    def _is_a_range(self) -> Self:
-        if self.choices is not None:
-            if (self.low, self.high, self.log) != (None, None, False):
-                raise ValueError("takes choices, or low and high, not both")
-        elif self.low is None or self.high is None or self.low >= self.high:
-            raise ValueError("needs low and high, low below high, or choices")
-        elif self.log and self.low <= 0:
-            raise ValueError("low must be above 0 where log = true")
-        return self
+from jobs.settings.base import Section, with_fields
+from jobs.settings.evaluate import LIST_METRIC
+from jobs.settings.models.base import SearchSpace
+from jobs.settings.models.sections import MODEL_SECTIONS, ModelName
+from recsys_core.evaluation.metric_names import PREDICTION_METRICS
 
 
-SearchSpace = dict[str, SearchRange]
-
-
-def _log(low: float, high: float) -> SearchRange:
-    return SearchRange(low=low, high=high, log=True)
-
-
-def _any_of(*choices: bool | float | str) -> SearchRange:
-    return SearchRange(choices=[*choices])
-
-
+@with_fields(
+    {
+        model: (
+            SearchSpace,
+            Field(section.search_space, description=f"Settings of '{model}' to search, and where."),
+        )
+        for model, section in MODEL_SECTIONS.items()
+    }
+)
 class TuneConfig(Section):
-    """What ``tune`` searches. The rank of 'ease' is left out: more is better, and slower."""
+    """What ``tune`` searches. A space that is set takes the place of the model's own."""
 
     models: Annotated[list[ModelName], Field(min_length=1)] | None = Field(
         None, description="Models to tune; unset: train.model, or its candidates."
     )
     metric: str = Field(
         "ndcg@10",
-        pattern=r"^((ndcg|recall|precision|map|mrr|hit_rate)@[1-9]\d*|rmse|mae)$",
+        pattern=f"^({'|'.join((LIST_METRIC, *PREDICTION_METRICS))})$",
         description="What is made best: a metric of the lists, or of the predictions of 'mf'.",
     )
     trials: int = Field(30, ge=1, description="Settings tried of each model.")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of the search.")
-    nmf: SearchSpace = Field(
-        {
-            "n_components": _log(5, 200),
-            "regularization": _any_of(0.0, 0.001, 0.01),
-            "binary": _any_of(False, True),
-        },
-        description="Settings of 'nmf' to search, and where.",
-    )
-    mf: SearchSpace = Field(
-        {
-            "n_factors": _log(8, 128),
-            "regularization": _log(0.01, 0.3),
-            "learning_rate": _log(0.001, 0.03),
-            "fold_in_regularization": _log(0.01, 0.3),
-        },
-        description="Settings of 'mf' to search, and where.",
-    )
-    als: SearchSpace = Field(
-        {
-            "n_factors": _log(32, 256),
-            "iterations": _log(2, 16),
-            "regularization": _log(0.3, 30.0),
-            "unobserved_weight": _log(0.03, 1.0),
-        },
-        description="Settings of 'als' to search, and where.",
-    )
-    ease: SearchSpace = Field(
-        {
-            "regularization": _log(1.0, 1_000.0),
-            "popularity_exponent": SearchRange(low=0.0, high=0.5),
-            "activity_exponent": SearchRange(low=0.0, high=0.5),
-            "scaling": _any_of("diagonal", "length"),
-        },
-        description="Settings of 'ease' to search, and where.",
-    )
+
+    @property
+    def measured(self) -> tuple[str, int | None]:
+        """``metric`` as its name and its k, which is None for predictions."""
+        name, _, k = self.metric.partition("@")
+        return name, int(k) if k else None
+
+    @property
+    def minimizes(self) -> bool:
+        """Whether less of the metric is better."""
+        return self.metric in PREDICTION_METRICS
+
+    def with_trials(self, trials: int) -> Self:
+        """These settings with another number of trials."""
+        return self.model_copy(update={"trials": trials})
 
     def space(self, model: str) -> SearchSpace:
         """The ranges for one model."""
@@ -106,18 +62,5 @@ class TuneConfig(Section):
                     allowed = ", ".join(section.model_fields)
                     raise ValueError(f"{model}.{name} is no setting of the model; it has {allowed}")
                 for value in search.ends:
-                    _require_value(section, name, value)
+                    section.require_valid(name, value)
         return self
-
-
-def _require_value(section: type[Section], name: str, value: Any) -> None:
-    try:
-        section.model_validate({name: to_setting(section, name, value)})
-    except ValidationError as error:
-        raise ValueError(f"{name} = {value!r}: {error.errors()[0]['msg']}") from None
-
-
-def to_setting(section: type[Section], name: str, value: Any) -> Any:
-    """A searched value in the type of the setting: whole numbers stay whole."""
-    is_whole = section.model_fields[name].annotation is int
-    return round(value) if is_whole and isinstance(value, float) else value

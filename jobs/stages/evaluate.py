@@ -2,29 +2,21 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
 from jobs.errors import InputError
 from jobs.process.clock import StageClock
-from jobs.settings.config import Config
+from jobs.ratings.hold_out import hold_out
 from jobs.settings.evaluate import EvaluateConfig
-from jobs.settings.train import AUTO, TrainConfig
+from jobs.settings.models.sections import AUTO
+from jobs.settings.train import TrainConfig
 from jobs.tables.published import EVALUATION
-from recsys_core.arrays import Csr, Float64Array
 from recsys_core.evaluation.comparison import Evaluation, evaluate_models
-from recsys_core.evaluation.splits import (
-    Split,
-    TimedRatings,
-    hold_out_after,
-    hold_out_at_random,
-    hold_out_latest,
-    hold_out_users,
-)
+from recsys_core.evaluation.splits import Split, TimedRatings
 from recsys_core.models.base import TrainedModel
 
 logger = logging.getLogger(__name__)
@@ -92,31 +84,35 @@ def evaluate_candidates(
     models: Sequence[str],
     train: Train,
     *,
-    config: Config,
+    settings: TrainConfig,
+    rules: EvaluateConfig,
+    rating_range: tuple[float, float],
 ) -> EvaluationReport:
     """Train each model on the same part of the ratings, and measure it on the rest.
 
     Args:
         train: ``jobs.stages.train.train_model``.
+        settings: those of each model.
+        rating_range: lowest and highest rating; predictions are held within it.
 
     Raises:
         InputError: the split leaves nothing to train on or to measure; says which settings to
             change.
         JobError: as ``train``.
     """
-    rules = config.evaluate
     split = hold_out(ratings, rules)
     trained, clock = {}, StageClock()
     for model in models:
         with clock.stage(f"evaluate {model}"):
-            trained[model] = train(split.train, config.train.with_model(model)).model
+            trained[model] = train(split.train, settings.with_model(model)).model
     try:
         evaluation = evaluate_models(
             trained,
             split,
             cutoffs=rules.cutoffs,
             seed=rules.seed,
-            **describe_measuring(config),
+            rating_range=rating_range,
+            min_relevant_rating=rules.min_relevant_rating,
         )
     except ValueError as error:
         raise InputError(f"evaluate.min_relevant_rating: {error}; lower it") from None
@@ -126,82 +122,6 @@ def evaluate_candidates(
     report = EvaluationReport(evaluation, split, rules, best, seconds)
     _log_report(report)
     return report
-
-
-def describe_measuring(config: Config) -> dict[str, Any]:
-    """What ``recsys_core.evaluation.comparison`` needs to know of the settings."""
-    return {
-        "rating_range": (config.clean.min_rating, config.clean.max_rating),
-        "min_relevant_rating": config.evaluate.min_relevant_rating,
-    }
-
-
-def needs_times(config: EvaluateConfig, *, has_timestamp: bool) -> bool:
-    """Whether the split goes by the ratings' times.
-
-    Args:
-        has_timestamp: whether the input has them.
-
-    Raises:
-        InputError: it does, and the input has none.
-    """
-    needed = config.split in ("latest", "time")
-    if needed and not has_timestamp:
-        raise InputError(
-            f"evaluate.split = '{config.split}' needs the time of each rating, but "
-            "input.ratings has no column of it: name one in input.columns.timestamp, or take "
-            "another split"
-        )
-    return needed
-
-
-def hold_out(ratings: TimedRatings, config: EvaluateConfig) -> Split:
-    """The split of the settings.
-
-    Raises:
-        InputError: nothing is left on one of its sides.
-    """
-    split = _hold_out(ratings.matrix, ratings.times, config)
-    if split.known.shape[0] == 0 or split.train.nnz == 0:
-        raise InputError(
-            f"evaluate.split = '{config.split}' leaves nothing to measure: no user has ratings on "
-            "both of its sides; change evaluate.held_out, evaluate.latest or the split"
-        )
-    return split
-
-
-def hold_out_twice(ratings: TimedRatings, config: EvaluateConfig) -> tuple[Split, Split]:
-    """The split of the settings, and one like it within its training part: to choose by.
-
-    What is chosen by the second is measured on the first without having seen it.
-
-    Raises:
-        InputError: as ``hold_out``.
-    """
-    outer = hold_out(ratings, config)
-    inner_times = None
-    if ratings.times is not None:
-        # A split does not look at the ratings themselves: places in their stead say which are left.
-        matrix = ratings.matrix
-        places = csr_matrix(
-            (np.arange(matrix.nnz, dtype=np.float64), matrix.indices, matrix.indptr), matrix.shape
-        )
-        left = _hold_out(places, ratings.times, config).train.data.astype(np.int64)
-        inner_times = ratings.times[left]
-    return outer, hold_out(replace(ratings, matrix=outer.train, times=inner_times), config)
-
-
-def _hold_out(matrix: Csr, times: Float64Array | None, config: EvaluateConfig) -> Split:
-    if config.split == "random":
-        return hold_out_at_random(matrix, fraction=config.held_out, seed=config.seed)
-    if config.split == "new_users":
-        return hold_out_users(
-            matrix, fraction=config.held_out, known_fraction=config.known, seed=config.seed
-        )
-    assert times is not None  # kept where ``needs_times``
-    if config.split == "latest":
-        return hold_out_latest(matrix, times, n=config.latest)
-    return hold_out_after(matrix, times, fraction=config.held_out)
 
 
 def _log_report(report: EvaluationReport) -> None:

@@ -20,10 +20,6 @@ _LOG_LINES = 12
 """Lines a training run leaves in a log that is not a terminal."""
 
 
-_ROUNDS = ("epochs", "iterations", "max_iter")
-"""Settings that say how often a trainer reports at most; one without them reports once."""
-
-
 def train_model(ratings: csr_matrix, config: TrainConfig, *, quiet: bool = False) -> TrainedModel:
     """Train ``config.model`` with its section of settings.
 
@@ -34,11 +30,11 @@ def train_model(ratings: csr_matrix, config: TrainConfig, *, quiet: bool = False
         MachineError: the configured device is not there.
         TrainingFailedError: training left no usable model.
     """
-    settings = getattr(config, config.model).model_dump()
-    total = next((settings[name] for name in _ROUNDS if name in settings), 1)
+    kind, settings = MODELS[config.model], config.section(config.model).model_dump()
+    total = 1 if kind.rounds is None else settings[kind.rounds]
     with _Progress(config.model, total, quiet=quiet) as progress:
         try:
-            trained = MODELS[config.model].train(
+            trained = kind.train(
                 ratings,
                 seed=config.seed,
                 device=config.device,

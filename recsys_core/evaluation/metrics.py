@@ -20,10 +20,10 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from recsys_core.arrays import Csr, Float32Array, Float64Array, Int64Array
+from recsys_core.evaluation.metric_names import RANKING_METRICS
 from recsys_core.models.base import FactorModel
 from recsys_core.ranking.top_k import RankedItems, TopKScorer
 
-RANKING_METRICS = ("ndcg", "recall", "precision", "map", "mrr", "hit_rate")
 _TREC_NAMES = {
     "ndcg": "ndcg_cut",
     "recall": "recall",

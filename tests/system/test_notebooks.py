@@ -15,8 +15,8 @@ from jobs.ask.inspect import read_user_ratings
 from jobs.ask.personas import ask_persona, load_personas
 from jobs.night.night import run_nightly
 from jobs.runs.model_files import load_model
+from jobs.settings.models.mf import MfConfig
 from jobs.settings.toml import load_config
-from jobs.settings.train import MfConfig
 from recsys_core.models.mf import train_mf
 from recsys_core.models.nmf import train_nmf
 from recsys_core.query.recommender import recommend, reconstruct, resolve_query, to_row

@@ -9,7 +9,8 @@ import pytest
 from builders import make_config
 from paths import ROOT
 
-from jobs.machine.plan import InputSize, make_plan
+from jobs.machine.plan import InputSize, bound_training, make_plan
+from jobs.settings.config import Config
 
 N_ITEMS, N_FACTORS, PER_USER = 120_000, 32, 50
 
@@ -85,13 +86,19 @@ def score(n_users: int, *, one_user: int = 0, with_rules: bool = False) -> dict[
     return figures
 
 
+def bound_worker(config: Config) -> int:
+    size = InputSize(10**6, 12_000, N_ITEMS)
+    model = bound_training(size, config.train, evaluates=config.evaluates)
+    return make_plan(size, model, config.rules, k=config.score.k, n_partitions=2).worker
+
+
 def test_a_workers_memory_grows_neither_with_users_nor_with_one_of_them() -> None:
     few, many = score(2_000)["rss"], score(12_000)["rss"]
     assert many < few + 20 * 2**20
     # The user's own rows are held several times over: read, regrouped, as a matrix, and copied.
     assert score(2_000, one_user=100_000)["rss"] < few + 30 * 2**20
     config = make_config("unused", train={"nmf": {"n_components": N_FACTORS}})
-    bound = make_plan(InputSize(10**6, 12_000, N_ITEMS), config, 2).worker
+    bound = bound_worker(config)
     assert 0.3 * bound < many < bound
 
 
@@ -101,7 +108,7 @@ def test_a_workers_memory_under_rules_is_below_its_bound() -> None:
         train={"nmf": {"n_components": N_FACTORS}},
         rules={"diversity": 0.3, "genre_caps": {"*": 8}},
     )
-    bound = make_plan(InputSize(10**6, 12_000, N_ITEMS), config, 2).worker
+    bound = bound_worker(config)
     few = score(2_000, with_rules=True)["rss"]
     assert 0.3 * bound < few < bound
     assert score(8_000, with_rules=True)["rss"] < few + 20 * 2**20

@@ -14,6 +14,8 @@ from recsys_core.models.registry import MODELS
 
 
 def test_every_registered_model_is_under_test() -> None:
+    missing = [name for name in MODELS if name not in CASES]
+    assert not missing, f"tests/model_cases.py: give CASES a Case with small settings of {missing}"
     assert {case.kind for case in CASES.values()} == set(MODELS)
     assert all(kind.model.kind == name for name, kind in MODELS.items())
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from model_cases import ALS, EASE, MF, NMF
+from model_cases import CASES
 from scipy.sparse import csr_matrix
 
 from recsys_core.errors import QueryError
@@ -154,10 +154,9 @@ def test_similarity_is_the_cosine() -> None:
 
 
 def test_every_model_of_the_registry_can_answer() -> None:
-    settings: dict[str, dict[str, Any]] = {
-        "nmf": {**NMF, "init": "nndsvd"},
+    suited: dict[str, dict[str, Any]] = {
+        "nmf": {"init": "nndsvd"},
         "mf": {
-            **MF,
             "n_factors": 2,
             "epochs": 300,
             "batch_size": 8,
@@ -165,15 +164,15 @@ def test_every_model_of_the_registry_can_answer() -> None:
             "biases": True,
             "fold_in_regularization": 0.1,
         },
-        "als": {**ALS, "regularization": 0.01},
-        "ease": EASE,
+        "als": {"regularization": 0.01},
     }
     liked = csr_matrix(np.where(CATS_AND_DOGS > 1, CATS_AND_DOGS, 0.0))
     for kind, entry in MODELS.items():
         # To some models whatever is rated is liked: theirs is the matrix without what is not.
-        goes_by_ratings = kind in ("nmf", "mf")
+        goes_by_ratings = CASES[kind].predicts_ratings
         ratings = csr_matrix(CATS_AND_DOGS) if goes_by_ratings else liked
-        trained = entry.train(ratings, seed=0, device="cpu", **settings[kind])
+        settings = {**CASES[kind].settings, **suited.get(kind, {})}
+        trained = entry.train(ratings, seed=0, device="cpu", **settings)
         saved = SavedModel(trained.model, make_saved().catalog, {"rating_range": [0.5, 5.0]})
         query = {"cat": 5, "dog": 0.5} if goes_by_ratings else {"cat": 5}
         found = recommend(query, saved, k=2)

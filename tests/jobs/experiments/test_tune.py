@@ -13,17 +13,29 @@ from core_examples import draw_ratings
 from scipy.sparse import csr_matrix
 
 from jobs.errors import ConfigError, JobError, TrainingFailedError
-from jobs.experiments.tune import tune_models
+from jobs.experiments.tune import Tuning, tune_models
 from jobs.experiments.tuning_report import require_directory, tabulate_tuning, write_tuning
 from jobs.settings.config import Config
 from jobs.settings.toml import load_config
 from jobs.settings.train import TrainConfig
+from jobs.stages.evaluate import Train
 from jobs.stages.train import train_model
 from recsys_core.evaluation.splits import TimedRatings
 from recsys_core.models.base import TrainedModel
 
 train_quietly = partial(train_model, quiet=True)
 SPACE = {"low": 0.01, "high": 10_000.0, "log": True}
+
+
+def tune(ratings: TimedRatings, config: Config, n_trials: int, train: Train) -> Tuning:
+    return tune_models(
+        ratings,
+        config.tune.with_trials(n_trials),
+        train,
+        settings=config.train,
+        rules=config.evaluate,
+        rating_range=config.clean.rating_range,
+    )
 
 
 def make_tuning_config(**tune: Any) -> Config:
@@ -46,26 +58,26 @@ def ratings() -> TimedRatings:
 def test_the_best_settings_are_better_on_ratings_the_search_did_not_see(
     ratings: TimedRatings,
 ) -> None:
-    tuning = tune_models(ratings, make_tuning_config(), 8, train_quietly)
+    tuning = tune(ratings, make_tuning_config(), 8, train_quietly)
     trials = tuning.trials
     assert list(trials["trial"]) == [*range(8)]
     assert trials["ease.regularization"].between(0.01, 10_000).all()
     best = trials.loc[trials["value"].idxmax()]
-    assert tuning.best.train.ease.regularization == best["ease.regularization"]
-    assert tuning.best.train.ease.n_factors == 30
+    assert tuning.best.ease.regularization == best["ease.regularization"]
+    assert tuning.best.ease.n_factors == 30
     gain, low, _ = tuning.evaluation.compare("ease, tuned", "ease, configured", "ndcg", 10)
     assert gain > low > 0
 
 
 def test_the_first_trial_is_what_is_configured(ratings: TimedRatings) -> None:
-    tuning = tune_models(ratings, make_tuning_config(), 1, train_quietly)
+    tuning = tune(ratings, make_tuning_config(), 1, train_quietly)
     assert tuning.trials["ease.regularization"].tolist() == [0.02]
-    assert tuning.best.train == make_tuning_config().train
+    assert tuning.best == make_tuning_config().train
 
 
 def test_the_search_is_that_of_its_seed(ratings: TimedRatings) -> None:
     first, again, other = (
-        tune_models(ratings, make_tuning_config(seed=seed), 4, train_quietly).trials.drop(
+        tune(ratings, make_tuning_config(seed=seed), 4, train_quietly).trials.drop(
             columns="seconds"
         )
         for seed in (0, 0, 1)
@@ -81,7 +93,7 @@ def test_nothing_held_out_is_seen_by_a_trial(ratings: TimedRatings) -> None:
         seen.append(matrix)
         return train_quietly(matrix, config)
 
-    tune_models(ratings, make_tuning_config(), 2, note)
+    tune(ratings, make_tuning_config(), 2, note)
     of_trials, of_comparison = seen[:2], seen[2:]
     assert (of_trials[0] != of_trials[1]).nnz == 0
     assert of_trials[0].nnz < of_comparison[0].nnz < ratings.matrix.nnz
@@ -100,7 +112,7 @@ def fail_below(limit: float) -> Callable[[csr_matrix, TrainConfig], TrainedModel
 
 def test_a_trial_that_cannot_be_trained_is_no_end(ratings: TimedRatings) -> None:
     config = make_tuning_config()
-    tuning = tune_models(ratings, config, 6, fail_below(10.0))
+    tuning = tune(ratings, config, 6, fail_below(10.0))
     trials = tuning.trials
     failed = trials["ease.regularization"] < 10
     assert failed[0]
@@ -109,7 +121,7 @@ def test_a_trial_that_cannot_be_trained_is_no_end(ratings: TimedRatings) -> None
     assert "ease, configured" not in tuning.evaluation.metrics
     assert list(tabulate_tuning(tuning).columns[1].cells) == ["-"]
     with pytest.raises(JobError, match=r"no trial of 'ease' could be trained: change tune\.ease"):
-        tune_models(ratings, config, 2, fail_below(np.inf))
+        tune(ratings, config, 2, fail_below(np.inf))
 
 
 def test_an_error_is_made_small_and_needs_predictions() -> None:
@@ -118,27 +130,28 @@ def test_an_error_is_made_small_and_needs_predictions() -> None:
         "train": {"model": "mf", "mf": {"epochs": 15, "learning_rate": 0.02, "biases": True}},
         "tune": {"metric": "rmse", "mf": {"n_factors": {"choices": [1, 2, 16]}}},
     }
-    tuning = tune_models(ratings, make_config("unused", **shared), 5, train_quietly)
+    tuning = tune(ratings, make_config("unused", **shared), 5, train_quietly)
     trials = tuning.trials
     assert set(trials["mf.n_factors"]) <= {1, 2, 16}
     best = trials.loc[trials["value"].idxmin(), "mf.n_factors"]
-    assert tuning.best.train.mf.n_factors == best
+    assert tuning.best.mf.n_factors == best
     config = make_config("unused", tune={"metric": "rmse", "models": ["ease"]})
     with pytest.raises(ConfigError, match=r"tune\.metric = 'rmse'.*'ease' predicts none"):
-        tune_models(ratings, config, 1, train_quietly)
+        tune(ratings, config, 1, train_quietly)
 
 
 def test_two_models_give_one_table_and_the_better_one(
     ratings: TimedRatings, tmp_path: Path
 ) -> None:
     config = make_tuning_config(models=["nmf", "ease"], nmf={"n_components": {"low": 2, "high": 8}})
-    tuning = tune_models(ratings, config, 2, train_quietly)
+    tuning = tune(ratings, config, 2, train_quietly)
     best_of = tuning.trials.groupby("model")["value"].max()
-    assert tuning.best.train.model == best_of.idxmax()
+    assert tuning.best.model == best_of.idxmax()
     assert pd.api.types.is_integer_dtype(tuning.trials["nmf.n_components"].dropna().astype(int))
     require_directory(tmp_path / "tuning")
-    write_tuning(tuning, tmp_path / "tuning")
-    assert load_config(tmp_path / "tuning" / "best.toml") == tuning.best
+    best = config.with_training(tuning.best)
+    write_tuning(tuning, best, tmp_path / "tuning")
+    assert load_config(tmp_path / "tuning" / "best.toml") == best
     pd.testing.assert_frame_equal(
         pd.read_parquet(tmp_path / "tuning" / "trials.parquet"), tuning.trials
     )

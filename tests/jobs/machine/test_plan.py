@@ -11,15 +11,22 @@ from nights import SampleNight
 from pyspark.sql import SparkSession
 
 from jobs.errors import MachineError
-from jobs.machine.plan import MIB, InputSize, Limits, find_misfits, make_plan, read_limits
+from jobs.machine.limits import Limits, find_misfits, read_limits
+from jobs.machine.plan import MIB, InputSize, Plan, bound_training, make_plan
 from jobs.night.night import plan_night, run_nightly
 
 SIZE = InputSize(ratings=20_000_000, users=200_000, items=20_000)
 ROOMY = Limits(64 * 1024 * MIB, 4096 * MIB, 2, None, "", None)
 
 
-def plan(size: InputSize = SIZE, **train: Any) -> Any:
-    return make_plan(size, make_config("unused", train=train), 8)
+def plan_with(size: InputSize = SIZE, **sections: Any) -> Plan:
+    config = make_config("unused", **sections)
+    model = bound_training(size, config.train, evaluates=config.evaluates)
+    return make_plan(size, model, config.rules, k=config.score.k, n_partitions=8)
+
+
+def plan(size: InputSize = SIZE, **train: Any) -> Plan:
+    return plan_with(size, train=train)
 
 
 def test_a_workers_bound_knows_items_and_factors_alone() -> None:
@@ -32,9 +39,6 @@ def test_a_workers_bound_knows_items_and_factors_alone() -> None:
 
 
 def test_rules_and_long_lists_need_room() -> None:
-    def plan_with(**sections: Any) -> Any:
-        return make_plan(SIZE, make_config("unused", **sections), 8)
-
     plain, factors = plan(), 4 * 20 * SIZE.items
     assert plan_with(rules={"block": [1]}).broadcast == plain.broadcast + 32 * SIZE.items
     diverse = plan_with(rules={"diversity": 0.3})

@@ -25,7 +25,7 @@ from jobs.cli.main import main
 from jobs.datasets.sample import write_sample
 from jobs.errors import ConfigError, InputError
 from jobs.input.read_ratings import read_ratings
-from jobs.machine.plan import InputSize, make_plan
+from jobs.machine.plan import InputSize, ModelNeeds, bound_training, make_plan
 from jobs.night.choices import Choices
 from jobs.night.night import PublishedRun, plan_night, run_nightly
 from jobs.night.reuse import (
@@ -453,7 +453,10 @@ def test_the_plan_of_a_night_that_trains_nothing(
     spark: SparkSession, sample_night: SampleNight, capsys: pytest.CaptureFixture[str]
 ) -> None:
     size, config = InputSize(20_000_000, 200_000, 20_000), make_config("unused")
-    trained, reused = make_plan(size, config, 8), make_plan(size, config, 8, 64)
+    trained, reused = (
+        make_plan(size, model, config.rules, k=config.score.k, n_partitions=8)
+        for model in (bound_training(size, config.train, evaluates=False), ModelNeeds(64))
+    )
     assert (reused.trained_ratings, reused.collected) == (0, 0)
     assert reused.driver < trained.driver
     assert reused.broadcast == 20_000 * (4 * 64 + 16)

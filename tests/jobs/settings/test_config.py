@@ -1,5 +1,8 @@
+import inspect
+import os
+import subprocess
+import sys
 from pathlib import Path
-from typing import get_args
 
 import click
 import pytest
@@ -7,10 +10,11 @@ from paths import ROOT
 
 from jobs.cli.experiments import evaluate
 from jobs.errors import ConfigError
-from jobs.machine.plan import _TRAINING_BYTES
 from jobs.settings.lists import RulesConfig
+from jobs.settings.models.sections import MODEL_SECTIONS
 from jobs.settings.toml import list_settings, load_config
-from jobs.settings.train import MODEL_SECTIONS, ModelName
+from jobs.settings.train import TrainConfig
+from jobs.settings.tune import TuneConfig
 from recsys_core.models.registry import MODELS
 
 CONF = ROOT / "conf"
@@ -34,7 +38,10 @@ def minimal(tmp_path: Path) -> Path:
         ("score.k=ten", "score.k = 'ten': must be a valid integer"),
         ("score.k=1.5", "score.k = 1.5: must be a valid integer"),
         ("score.k=true", "score.k = True: must be a valid integer"),
-        ("train.model=svd", "train.model = 'svd': must be 'nmf', 'mf', 'als', 'ease' or 'auto'"),
+        (
+            "train.model=svd",
+            f"train.model = 'svd': must be {', '.join(map(repr, MODELS))} or 'auto'",
+        ),
         ("clean.min_rating=6", "min_rating = 6 exceeds max_rating = 5"),
         ("clean.max_rating=nan", "clean.max_rating = nan: must be a finite number"),
         ("train.mf.learning_rate=0", "train.mf.learning_rate = 0: must be greater than 0"),
@@ -108,9 +115,10 @@ def test_every_configuration_we_ship_is_valid(file: Path) -> None:
 
 def test_the_listing_is_the_same_configuration(minimal: Path, tmp_path: Path) -> None:
     changes = ["train.mf.learning_rate=0.003", "input.separator=;", "rules.block=[3, 1]"]
+    changes += ["output.path='a \"b\" \\c é'"]
     config = load_config(minimal, [*changes, 'rules.genre_caps={"*" = 1, Sci-Fi = 2}'])
     listed = tmp_path / "listed.toml"
-    listed.write_text("\n".join(list_settings(config)))
+    listed.write_text(list_settings(config))
     assert load_config(listed) == config
 
 
@@ -128,7 +136,7 @@ def test_rules_are_set_by_any_that_has_something_to_say() -> None:
 
 
 def test_every_setting_is_described(minimal: Path) -> None:
-    lines = list(list_settings(load_config(minimal)))
+    lines = list_settings(load_config(minimal)).splitlines()
     settings = [position for position, line in enumerate(lines) if " = " in line and line[0] != "#"]
     assert len(settings) > 25
     assert all(lines[position - 1].startswith("# ") for position in settings)
@@ -137,5 +145,37 @@ def test_every_setting_is_described(minimal: Path) -> None:
 def test_every_list_of_models_is_the_registrys() -> None:
     choice = next(option for option in evaluate.params if option.name == "models").type
     assert isinstance(choice, click.Choice)
-    assert set(MODELS) == set(MODEL_SECTIONS) == set(get_args(ModelName)) == set(choice.choices)
-    assert set(_TRAINING_BYTES) == set(MODELS)
+    names = [*MODELS]
+    assert names == [*MODEL_SECTIONS] == [*choice.choices]
+    assert names == [*TrainConfig.model_fields][-len(names) :]
+    assert names == [*TuneConfig.model_fields][-len(names) :]
+    train = TrainConfig(candidates=names)
+    assert [train.with_model(model).models for model in names] == [[model] for model in names]
+    assert TuneConfig(models=names).models == names
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_models_settings_are_what_its_trainer_takes(model: str) -> None:
+    kind, section = MODELS[model], MODEL_SECTIONS[model]
+    taken = inspect.signature(kind.train).parameters.values()
+    own = {p.name for p in taken if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    assert own - {"seed", "device", "on_epoch"} == set(section.model_fields)
+    assert kind.rounds is None or kind.rounds in section.model_fields
+    assert kind.count_columns(**section().model_dump()) > 0
+    assert TuneConfig().space(model) == section.search_space != {}
+
+
+def test_validating_settings_brings_no_compiler_and_no_solver(tmp_path: Path) -> None:
+    code = """
+import sys, jobs.settings.toml
+print(*sorted({"numba", "torch", "scipy", "sklearn", "numpy", "pyspark"} & {*sys.modules}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == ""

@@ -19,8 +19,8 @@ from jobs.errors import GateError, InputError
 from jobs.experiments.bring_ratings import bring_ratings, measure_models
 from jobs.experiments.evaluation_table import tabulate_lists, tabulate_predictions, write_evaluation
 from jobs.night.night import run_nightly
+from jobs.ratings.hold_out import hold_out, hold_out_twice
 from jobs.settings.config import Config
-from jobs.stages.evaluate import hold_out, hold_out_twice
 from recsys_core.evaluation.metrics import (
     measure_lists,
     measure_predictions,

@@ -1,0 +1,1 @@
+"""Settings of each model, a file a model."""
