@@ -7,7 +7,7 @@ import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs.ratings.recent import MAX_SAMPLED_USERS, order_users
+from jobs.ratings.recent import order_users
 from jobs.report.parts import MAX_SAMPLED_RANKS, SCORE_BINS, ListCounts, UserCounts
 from jobs.tables.columns import (
     ITEM_ID,
@@ -21,6 +21,7 @@ from jobs.tables.columns import (
     TITLE,
     USER_ID,
 )
+from jobs.tables.published import MAX_SAMPLED_USERS
 
 
 def count_lists(

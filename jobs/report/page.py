@@ -14,9 +14,9 @@ from pkgutil import get_data
 from typing import Any
 
 from jobs.process.terminal import printable
-from jobs.ratings.recent import MAX_RECENT_RATINGS
 from jobs.report.content import DRAWN_METRICS
 from jobs.report.parts import MAX_SAMPLED_RANKS, ReportData
+from jobs.tables.published import MAX_RECENT_RATINGS
 
 logger = logging.getLogger(__name__)
 

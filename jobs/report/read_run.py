@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from jobs.errors import InputError
-from jobs.ratings.recent import MAX_SAMPLED_USERS
 from jobs.report.content import assemble_report, list_earlier, score_range
 from jobs.report.parts import (
     MAX_SAMPLED_RANKS,
@@ -42,7 +41,14 @@ from jobs.tables.columns import (
     TITLE,
     USER_ID,
 )
-from jobs.tables.published import EXCLUDED, ITEM_CLUSTERS, RECENT_RATINGS, RECOMMENDATIONS, Table
+from jobs.tables.published import (
+    EXCLUDED,
+    ITEM_CLUSTERS,
+    MAX_SAMPLED_USERS,
+    RECENT_RATINGS,
+    RECOMMENDATIONS,
+    Table,
+)
 
 
 def read_report(storage: LocalStorage, run: Run) -> ReportData:
