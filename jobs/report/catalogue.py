@@ -13,8 +13,8 @@ from jobs.report.parts import (
     shorten,
     thin,
 )
-from jobs.stages.cluster import list_top_titles
 from recsys_core.arrays import Float32Array, Float64Array, Int64Array
+from recsys_core.items.cluster_names import list_top_titles
 
 MAX_MAP_ITEMS = 2_000
 MAX_CLUSTERS = 30
@@ -114,7 +114,12 @@ def project_items(embeddings: Float32Array) -> tuple[Float64Array, float]:
 
 def describe_clusters(table: pd.DataFrame) -> list[ClusterCard]:
     """The largest clusters."""
-    titles = list_top_titles(table)
+    titles = list_top_titles(
+        table["cluster"].to_numpy(),
+        item_ids=table["item_id"].to_numpy(),
+        titles=table["name"].tolist(),
+        rating_count=table["rating_count"].to_numpy(),
+    )
     genres = table["genres"].dropna().str.split("|").explode().to_frame()
     genres = genres[genres["genres"] != ""].join(table["cluster"])
     n_known = max(1, genres.index.nunique())
@@ -133,7 +138,7 @@ def describe_clusters(table: pd.DataFrame) -> list[ClusterCard]:
                 int(n_items),
                 int(n_ratings),
                 _lead_genres(shares, overall),
-                [shorten(title) for title in titles[cluster]],
+                titles[int(cluster)],
             )
         )
     return cards

@@ -117,8 +117,8 @@ RECENT_RATINGS = Table(
     ),
 )
 MAX_SAMPLED_USERS = 1_000
-"""Users whom ``RECENT_RATINGS`` and the report show: of those with a list, the ones whose ids have the
-lowest checksums."""
+"""Users whom ``RECENT_RATINGS`` and the report show: of those with a list, the ones whose ids have
+the lowest checksums."""
 MAX_RECENT_RATINGS = 10
 """Rows of each of them in ``RECENT_RATINGS``."""
 
