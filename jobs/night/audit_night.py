@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jobs.night.context import Night
 from jobs.night.prepare_ratings import NightRatings
 from jobs.night.write_lists import NightLists
-from jobs.stages.audit import (
+from jobs.stages.audit.list_checks import (
     RecommendationsAudit,
     audit_columns,
     audit_excluded,

@@ -6,7 +6,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.errors import AuditError
-from jobs.stages.audit import (
+from jobs.stages.audit.list_checks import (
     RecommendationsAudit,
     audit_excluded,
     audit_recommendations,
