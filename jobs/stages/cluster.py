@@ -1,4 +1,4 @@
-"""Tables of items made from their factors: cluster labels, neighbours, the factors themselves."""
+"""The clusters of the items: found, numbered as in the run before, named and described."""
 
 import logging
 from dataclasses import asdict, dataclass
@@ -30,7 +30,6 @@ from recsys_core.items.clustering import (
     cluster_items,
 )
 from recsys_core.models.base import FactorModel
-from recsys_core.ranking.similarity import rank_similar
 
 logger = logging.getLogger(__name__)
 
@@ -198,27 +197,3 @@ def _describe_agreement(rows: pd.DataFrame, seed: int) -> dict[str, Any]:
     for cluster, (genre, lift) in agreement.leading_genres.items():
         logger.info("cluster %d leans to %s: %.1f times its share", cluster, printable(genre), lift)
     return asdict(agreement)
-
-
-def list_similar_items(
-    model: FactorModel, catalog: ItemCatalog, k: int, allowed: Int32Array | None = None
-) -> pd.DataFrame:
-    """The columns of ``SIMILAR_ITEMS``: each item's k nearest by cosine of the factors.
-
-    Args:
-        allowed: indices of the items that may be named as neighbours, ascending; None: all.
-    """
-    ranked = rank_similar(model.item_embeddings, k, among=allowed)
-    return pd.DataFrame(
-        {
-            "item_id": catalog.item_ids[ranked.user_row],
-            "rank": ranked.rank,
-            "similar_item_id": catalog.item_ids[ranked.item_index],
-            "similarity": ranked.score,
-        }
-    )
-
-
-def list_item_factors(model: FactorModel, catalog: ItemCatalog) -> pd.DataFrame:
-    """The columns of ``ITEM_FACTORS``."""
-    return pd.DataFrame({"item_id": catalog.item_ids, "factors": list(model.item_factors)})
