@@ -76,7 +76,9 @@ def run_nightly(
         try:
             night = Night(spark, config, choices, storage, staged, environment)
             candidate = _run_stages(night)
-            published = release_run(spark, config, storage, candidate, choices)
+            published = release_run(
+                spark, storage, candidate, choices, publish=config.publish, gate=config.gate
+            )
         finally:
             staged.discard()  # what was kept has left the staging directory by then
             with contextlib.suppress(Py4JError, OSError):  # where the JVM has died, so has this

@@ -26,7 +26,8 @@ from jobs.runs.records import RunRecord, list_runs, read_current
 from jobs.runs.retention import remove_old_runs
 from jobs.runs.run import Run
 from jobs.runs.staged import StagedRun
-from jobs.settings.config import Config
+from jobs.settings.gate import GateConfig
+from jobs.settings.publish import PublishConfig
 from jobs.storage.base import Storage
 from jobs.tables.published import EXCLUDED, RECENT_RATINGS
 
@@ -61,7 +62,13 @@ class PublishedRun:
 
 
 def release_run(
-    spark: SparkSession, config: Config, storage: Storage, candidate: Candidate, choices: Choices
+    spark: SparkSession,
+    storage: Storage,
+    candidate: Candidate,
+    choices: Choices,
+    *,
+    publish: PublishConfig,
+    gate: GateConfig,
 ) -> PublishedRun:
     """Publish the candidate if the gate lets it; make it current unless it is a backfill.
 
@@ -76,7 +83,7 @@ def release_run(
     before = current if leads else None
     with clock.stage("gate"):
         lists_before = None if before is None else _read_lists(spark, storage, before.run)
-        checks = _judge(config, candidate, before, lists_before)
+        checks = _judge(gate, candidate, before, lists_before)
     failures = describe_failures(checks)
     rejected = bool(failures) and not choices.force
     manifest = {
@@ -90,7 +97,7 @@ def release_run(
         },
         "report": None,
     }
-    if config.publish.report:
+    if publish.report:
         with clock.stage("report"):
             manifest["report"] = make_report(
                 lambda: _describe_run(spark, storage, candidate, manifest, lists_before),
@@ -100,8 +107,8 @@ def release_run(
         place = candidate.staged.keep(manifest)
         directory = f"{storage.root}/{place}"
         if leads and not rejected:
-            lead_readers(spark, config, storage, run)
-        _remove_old_runs(config, storage)
+            lead_readers(spark, storage, run, publish.table)
+        _remove_old_runs(publish, storage)
     if rejected:
         require_passed(checks, directory)
     if failures:
@@ -143,7 +150,7 @@ def _describe_run(
 
 
 def _judge(
-    config: Config,
+    gate: GateConfig,
     candidate: Candidate,
     before: RunRecord | None,
     lists_before: DataFrame | None,
@@ -152,18 +159,18 @@ def _judge(
     overlap = None if lists_before is None else measure_overlap(candidate.lists, lists_before)
     return check_bounds(
         candidate.manifest,
-        config.gate,
+        gate,
         bad_factors=candidate.bad_factors,
         before=None if before is None else before.manifest,
         overlap=overlap,
     )
 
 
-def _remove_old_runs(config: Config, storage: Storage) -> None:
+def _remove_old_runs(publish: PublishConfig, storage: Storage) -> None:
     removed = remove_old_runs(
         storage,
-        keep_runs=config.publish.keep_runs,
-        keep_hours=config.publish.keep_hours,
+        keep_runs=publish.keep_runs,
+        keep_hours=publish.keep_hours,
         now=datetime.now(UTC),
     )
     if removed:
