@@ -11,9 +11,9 @@ from jobs.night.choices import Choices
 from jobs.night.summary import UserList
 from jobs.process.clock import StageClock
 from jobs.report.content import assemble_report, list_earlier, score_range
-from jobs.report.counting import count_lists
+from jobs.report.counting.spark_tables import count_lists
+from jobs.report.figures.parts import ReportData, RunItems
 from jobs.report.page import REPORT, make_report
-from jobs.report.parts import ReportData, RunItems
 from jobs.runs.current import find_lists, lead_readers
 from jobs.runs.gate import (
     GateCheck,

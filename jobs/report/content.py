@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from jobs.report.catalogue import describe_clusters, draw_map, measure_coverage, rank_items
-from jobs.report.parts import (
+from jobs.report.figures.clusters import describe_clusters, draw_map, measure_coverage, rank_items
+from jobs.report.figures.parts import (
     SCORE_BINS,
     Changes,
     ExcludedReason,

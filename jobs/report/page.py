@@ -15,7 +15,7 @@ from typing import Any
 
 from jobs.process.terminal import printable
 from jobs.report.content import DRAWN_METRICS
-from jobs.report.parts import MAX_SAMPLED_RANKS, ReportData
+from jobs.report.figures.parts import MAX_SAMPLED_RANKS, ReportData
 from jobs.tables.published import MAX_RECENT_RATINGS
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def render_report(data: ReportData) -> bytes:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
-    from jobs.report.charts import draw_charts, list_series
+    from jobs.report.charts.list_charts import draw_charts, list_series
 
     templates = Environment(
         loader=FunctionLoader(_read_template), autoescape=True, undefined=StrictUndefined

@@ -16,7 +16,7 @@ import pyarrow.dataset as ds
 
 from jobs.errors import InputError
 from jobs.report.content import assemble_report, list_earlier, score_range
-from jobs.report.parts import (
+from jobs.report.figures.parts import (
     MAX_SAMPLED_RANKS,
     SCORE_BINS,
     ListCounts,

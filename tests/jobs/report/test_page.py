@@ -25,12 +25,13 @@ from report_pages import HOSTILE, PageParts, with_hostile_texts
 
 from jobs.cli.main import main
 from jobs.night.night import run_nightly
-from jobs.report import counting, page, read_run
-from jobs.report.catalogue import project_items
+from jobs.report import page, read_run
 from jobs.report.content import assemble_report, score_range
-from jobs.report.counting import count_lists, sample_users
+from jobs.report.counting import spark_tables as counting
+from jobs.report.counting.spark_tables import count_lists, sample_users
+from jobs.report.figures.clusters import project_items
+from jobs.report.figures.parts import ListCounts, ReportData, RunItems, UserCounts
 from jobs.report.page import REPORT, make_report, render_report
-from jobs.report.parts import ListCounts, ReportData, RunItems, UserCounts
 from jobs.report.read_run import count_files, read_report
 from jobs.runs.records import RunRecord, find_run
 from jobs.runs.run import Run

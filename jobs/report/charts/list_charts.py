@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 
 from jobs.report.content import DRAWN_METRICS
-from jobs.report.parts import ItemMap, LengthBin, ReportData, RunPoint, ScoreBin
+from jobs.report.figures.parts import ItemMap, LengthBin, ReportData, RunPoint, ScoreBin
 
 _INK = "currentColor"
 _BLUE, _ORANGE, _GREY = "#3b82f6", "#f59e0b", "#94a3b8"

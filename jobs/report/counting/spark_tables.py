@@ -8,7 +8,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.ratings.recent import order_users
-from jobs.report.parts import MAX_SAMPLED_RANKS, SCORE_BINS, ListCounts, UserCounts
+from jobs.report.figures.parts import MAX_SAMPLED_RANKS, SCORE_BINS, ListCounts, UserCounts
 from jobs.tables.columns import (
     ITEM_ID,
     PLACE,

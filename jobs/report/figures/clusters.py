@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from jobs.report.parts import (
+from jobs.report.figures.parts import (
     ClusterCard,
     Coverage,
     GenreShare,
