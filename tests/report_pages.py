@@ -3,7 +3,7 @@
 from dataclasses import replace
 from html.parser import HTMLParser
 
-from jobs.report.figures.parts import ReportData
+from jobs.report.content import ReportData
 
 HOSTILE = "<script>alert(1)</script>"
 HOSTILE_TEXTS = (

@@ -30,7 +30,7 @@ from jobs.process.failures import explain_failures
 from jobs.process.log import is_json_log, name_run
 from jobs.process.stop import Stopped
 from jobs.process.terminal import print_table
-from jobs.report.figures.parts import RunItems
+from jobs.report.content import RunItems
 from jobs.runs.lock import hold_output, prepare_output
 from jobs.runs.metastore import check_table
 from jobs.runs.places import CURRENT

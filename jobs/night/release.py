@@ -10,9 +10,11 @@ from pyspark.sql import DataFrame, SparkSession
 from jobs.night.choices import Choices
 from jobs.night.summary import UserList
 from jobs.process.clock import StageClock
-from jobs.report.content import assemble_report, list_earlier, score_range
-from jobs.report.counting.spark_tables import count_lists
-from jobs.report.figures.parts import ReportData, RunItems
+from jobs.report.content import ReportData, RunItems, assemble_report
+from jobs.report.counting.count_run import count_run
+from jobs.report.counting.spark_tables import SparkTables
+from jobs.report.figures.history import list_earlier
+from jobs.report.figures.lists import score_range
 from jobs.report.page import REPORT, make_report
 from jobs.runs.current import find_lists, lead_readers
 from jobs.runs.gate import (
@@ -29,7 +31,7 @@ from jobs.runs.staged import StagedRun
 from jobs.settings.gate import GateConfig
 from jobs.settings.publish import PublishConfig
 from jobs.storage.base import Storage
-from jobs.tables.published import EXCLUDED, RECENT_RATINGS
+from jobs.tables.published import EXCLUDED, RECENT_RATINGS, RECOMMENDATIONS
 
 logger = logging.getLogger(__name__)
 
@@ -137,13 +139,15 @@ def _describe_run(
     lists_before: DataFrame | None,
 ) -> ReportData:
     """What the report of the candidate shows."""
-    counts = count_lists(
-        candidate.lists,
-        lists_before,
-        spark.read.parquet(candidate.staged.table_uri(EXCLUDED)),
+    staged = {
+        table: spark.read.parquet(candidate.staged.table_uri(table))
+        for table in (EXCLUDED, RECENT_RATINGS)
+    }
+    counts = count_run(
+        SparkTables({RECOMMENDATIONS: candidate.lists, **staged}),
+        None if lists_before is None else SparkTables({RECOMMENDATIONS: lists_before}),
         limits=score_range(manifest),
         users=candidate.sampled_users,
-        recent=spark.read.parquet(candidate.staged.table_uri(RECENT_RATINGS)),
     )
     earlier = list_earlier(list_runs(storage), candidate.staged.run)
     return assemble_report(manifest, candidate.items, counts, earlier)

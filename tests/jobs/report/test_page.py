@@ -25,17 +25,20 @@ from report_pages import HOSTILE, PageParts, with_hostile_texts
 
 from jobs.cli.main import main
 from jobs.night.night import run_nightly
-from jobs.report import page, read_run
-from jobs.report.content import assemble_report, score_range
-from jobs.report.counting import spark_tables as counting
-from jobs.report.counting.spark_tables import count_lists, sample_users
-from jobs.report.figures.clusters import project_items
-from jobs.report.figures.parts import ListCounts, ReportData, RunItems, UserCounts
+from jobs.report import page
+from jobs.report.content import ReportData, RunItems, assemble_report
+from jobs.report.counting.count_run import RunTables, count_run, sample_users
+from jobs.report.counting.counts import ListCounts, UserCounts
+from jobs.report.counting.file_tables import FileTables
+from jobs.report.counting.spark_tables import SparkTables
+from jobs.report.figures.item_map import project_items
+from jobs.report.figures.lists import score_range
 from jobs.report.page import REPORT, make_report, render_report
 from jobs.report.read_run import count_files, read_report
 from jobs.runs.records import RunRecord, find_run
 from jobs.runs.run import Run
 from jobs.storage.local import LocalStorage
+from jobs.tables.published import EXCLUDED, RECENT_RATINGS, RECOMMENDATIONS, Table
 
 MOST_BYTES = 5_000_000
 RUN_ID = "2026-11-21-20261121T030000-abcdef"
@@ -84,14 +87,9 @@ def test_the_page_asks_for_nothing_and_runs_only_its_own_scripts(data: ReportDat
 
 
 def test_spark_and_files_count_the_same(
-    spark: SparkSession,
-    sample_night: SampleNight,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    spark: SparkSession, sample_night: SampleNight, tmp_path: Path
 ) -> None:
     """With a run before that has other users, other items, and ids of another type."""
-    for module in (counting, read_run):
-        monkeypatch.setattr(module, "MAX_SAMPLED_USERS", 50)
     current = sample_night.output / "current"
     lists = pd.read_parquet(current / "recommendations")
     lists.loc[lists["user_id"] % 3 == 0, "source"] = "popularity"
@@ -119,17 +117,18 @@ def test_spark_and_files_count_the_same(
             (place / name).mkdir(parents=True)
             rows.to_parquet(place / name / "part.parquet")
     limits = score_range(sample_night.manifest)
-    by_files = count_files(now, before, limits=limits)
-    frames = [
-        spark.read.parquet(str(now / "recommendations")),
-        spark.read.parquet(str(before / "recommendations")),
-        spark.read.parquet(str(now / "excluded")),
-    ]
-    by_spark = count_lists(
-        *frames,
-        limits=limits,
-        users=sample_users(frames[0]),
-        recent=spark.read.parquet(str(now / "recent_ratings")),
+
+    def open_frames(run: Path, *tables: Table) -> SparkTables:
+        return SparkTables({table: spark.read.parquet(str(run / table.name)) for table in tables})
+
+    def count(tables: RunTables, tables_before: RunTables) -> ListCounts:
+        users = sample_users(tables, 50)
+        return count_run(tables, tables_before, limits=limits, users=users)
+
+    by_files = count(FileTables(now), FileTables(before))
+    by_spark = count(
+        open_frames(now, RECOMMENDATIONS, EXCLUDED, RECENT_RATINGS),
+        open_frames(before, RECOMMENDATIONS),
     )
     assert by_files.sample["user_id"].nunique() == 50
     assert by_files.recent is not None
@@ -520,7 +519,7 @@ def test_a_night_without_a_report_is_published(
     def fail() -> str:
         raise RuntimeError("vl_convert ended with -6: no message")
 
-    monkeypatch.setattr(page, "_load_library", fail)
+    monkeypatch.setattr(page, "load_library", fail)
     config = make_config(
         write_csv(tmp_path / "r.csv", checkerboard()),
         tmp_path / "out",
