@@ -13,14 +13,8 @@ from jobs.report.content import ReportData
 from jobs.report.sentences import format_percent, write_sentences
 
 logger = logging.getLogger(__name__)
-
-
 REPORT = "report.html"
-
-
 _MAX_REASON = 200
-
-
 _RATED = {"time": "Recently rated", "rating": "Rated highest"}
 
 

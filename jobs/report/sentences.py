@@ -10,17 +10,9 @@ from jobs.report.figures.history import DRAWN_METRICS
 from jobs.tables.published import MAX_RECENT_RATINGS
 
 _SHOWN_FILES = 20
-
-
 _MAX_SETTINGS = 50_000
-
-
 MetricRow = tuple[str, list[float | None]]
-
-
 _KINDS = {"item": "items", "rows": "rows", "user": "users"}
-
-
 _RULE_COUNTS = {
     "allowed_items": "items that may be recommended",
     "empty_places": "places in lists that the rules leave empty",

@@ -9,17 +9,9 @@ from typing import Any
 import altair as alt
 
 Spec = dict[str, Any]
-
-
 INK = "currentColor"
-
-
 BLUE, ORANGE, GREY = "#3b82f6", "#f59e0b", "#94a3b8"
-
-
 HEIGHT, SMALL_HEIGHT, MAP_HEIGHT = 240, 130, 520
-
-
 _CONFIG = {
     "background": "transparent",
     "font": "system-ui, sans-serif",

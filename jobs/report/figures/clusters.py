@@ -8,11 +8,7 @@ from jobs.report.figures.limits import shorten
 from recsys_core.items.cluster_names import list_top_titles
 
 MAX_CLUSTERS = 30
-
-
 _LEADING_GENRES = 3
-
-
 _LEADING_SHARE = 0.05
 """A leading genre is on at least this share of a cluster's items: one rare title is no genre."""
 

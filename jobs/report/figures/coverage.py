@@ -9,8 +9,6 @@ from jobs.report.figures.limits import thin
 from recsys_core.arrays import Int64Array
 
 _MAX_CURVE_POINTS = 100
-
-
 _TOP_ITEMS = 15
 
 

@@ -9,8 +9,6 @@ from jobs.runs.run import Run
 
 DRAWN_METRICS = ("ndcg", "recall", "precision", "map", "mrr", "hit_rate", "coverage")
 """Those from 0 to 1, where more is better."""
-
-
 _MAX_RUNS = 60
 
 

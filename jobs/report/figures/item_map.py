@@ -9,8 +9,6 @@ from jobs.report.figures.limits import shorten
 from recsys_core.arrays import Float32Array, Float64Array
 
 MAX_MAP_ITEMS = 2_000
-
-
 _MAX_GENRES_TEXT = 40
 
 
