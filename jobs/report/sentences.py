@@ -147,4 +147,5 @@ def _describe_training(training: Mapping[str, Any]) -> str:
 
 
 def format_percent(value: float) -> str:
+    """A share as text, with one decimal; 100% where it would be rounded to that."""
     return f"{100 * value:.1f}%" if value < 0.9995 else "100%"

@@ -9,6 +9,7 @@ from jobs.report.figures.lists import LengthBin, ScoreBin
 
 
 def draw_scores(bins: Sequence[ScoreBin]) -> Spec:
+    """Places of the lists by score; first places apart."""
     rows = [
         {"low": one.low, "high": one.high, "place": place, "lists": count}
         for one in bins
@@ -33,6 +34,7 @@ def draw_scores(bins: Sequence[ScoreBin]) -> Spec:
 
 
 def draw_lengths(bins: Sequence[LengthBin]) -> Spec:
+    """Users by the length of their list."""
     rows = [{"length": _name_range(one.shortest, one.longest), "users": one.users} for one in bins]
     chart = start_chart(rows).encode(
         x=alt.X("length:O", sort=None, title="items in the list", axis=alt.Axis(labelAngle=0)),
@@ -47,6 +49,7 @@ def _name_range(low: int, high: int) -> str:
 
 
 def draw_concentration(curve: Sequence[tuple[float, float]]) -> Spec:
+    """Share of the places by share of the catalogue, and the line of an even spread."""
     rows = [{"items": items, "places": places, "even": items} for items, places in curve]
     base = start_chart(rows).encode(
         x=alt.X(

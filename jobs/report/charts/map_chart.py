@@ -14,6 +14,7 @@ _OTHER = "others"
 
 
 def draw_map_chart(items: ItemMap) -> Spec:
+    """Items by the two directions of most variance; the largest clusters in colours."""
     sizes: dict[int, int] = {}
     for item in items.items:
         sizes[item.cluster] = sizes.get(item.cluster, 0) + 1

@@ -29,6 +29,7 @@ def list_series(history: Sequence[RunPoint]) -> list[str]:
 
 
 def draw_funnel(funnel: Sequence[Mapping[str, Any]]) -> Spec:
+    """A bar for the ratings that each cleaning rule left."""
     rows = [
         {"step": step["step"], "ratings": step["rows"], "rule": step["rule"]} for step in funnel
     ]
@@ -41,6 +42,7 @@ def draw_funnel(funnel: Sequence[Mapping[str, Any]]) -> Spec:
 
 
 def draw_losses(losses: Sequence[tuple[int, float]]) -> Spec:
+    """The loss of the training by epoch."""
     rows = [{"epoch": epoch, "loss": loss} for epoch, loss in losses]
     chart = start_chart(rows).encode(
         x=alt.X("epoch:Q", title="epoch or iteration", axis=alt.Axis(tickMinStep=1, tickCount=8)),
@@ -51,6 +53,7 @@ def draw_losses(losses: Sequence[tuple[int, float]]) -> Spec:
 
 
 def draw_metrics(evaluation: Mapping[str, Any]) -> Spec | None:
+    """Each model by each metric of the list length compared, with its interval."""
     length = int(evaluation["select_by"].split("@")[1])
     rows = [
         {"model": model, **{name: value[name] for name in ("metric", "value", "low", "high")}}
@@ -85,6 +88,7 @@ def _model_colours(evaluation: Mapping[str, Any]) -> list[str]:
 
 
 def draw_series(history: Sequence[RunPoint], name: str) -> Spec:
+    """One figure over the kept runs, and that of popularity below it."""
     rows = [
         {"started": point.started, "run": point.run_id, "of": of, "value": figures[name]}
         for point in history

@@ -34,10 +34,12 @@ _CONFIG = {
 
 
 def start_chart(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
+    """A chart of rows that stand in its specification."""
     return alt.Chart({"values": list(rows)})
 
 
 def finish_chart(chart: Any, height: int = HEIGHT) -> Spec:
+    """The specification of a chart as wide as its place in the page, ``height`` pixels high."""
     spec: Spec = chart.properties(width="container", height=height).to_dict()
     del spec["$schema"]  # an address, which the page has no use for
     return {**spec, "config": _CONFIG, "autosize": {"type": "fit-x", "contains": "padding"}}

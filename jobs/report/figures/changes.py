@@ -29,6 +29,7 @@ class Changes:
 def find_changes(
     manifest: Mapping[str, Any], table: pd.DataFrame, counts: ListCounts
 ) -> Changes | None:
+    """None where there was no run to compare with."""
     if counts.users is None:
         return None
     overlap = {check["bound"]: check["value"] for check in list_checks(manifest)}.get("min_overlap")

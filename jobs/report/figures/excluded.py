@@ -21,6 +21,7 @@ class ExcludedReason:
 
 
 def list_excluded(excluded: pd.DataFrame) -> list[ExcludedReason]:
+    """Items, rows and users, each by reason, the most ratings first."""
     ordered = excluded.sort_values(["kind", "ratings", "reason"], ascending=[True, False, True])
     return [
         ExcludedReason(

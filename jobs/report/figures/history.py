@@ -34,6 +34,7 @@ def list_earlier(records: Sequence[RunRecord], run: Run) -> list[RunRecord]:
 
 
 def list_history(manifest: Mapping[str, Any], earlier: Sequence[RunRecord]) -> list[RunPoint]:
+    """The latest runs with their figures, the oldest first and this one last."""
     manifests = {record.run_id: record.manifest for record in earlier}
     manifests[manifest["run_id"]] = manifest
     points = [_describe_run(run_id, manifests[run_id]) for run_id in manifests]
@@ -76,4 +77,5 @@ def _pick_metrics(manifest: Mapping[str, Any], model: str) -> dict[str, float]:
 
 
 def list_checks(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The bounds of the gate and how the run stands to each; none in an older manifest."""
     return list((manifest.get("gate") or {}).get("checks", ()))

@@ -39,6 +39,7 @@ def score_range(manifest: Mapping[str, Any]) -> tuple[float, float] | None:
 
 
 def count_scores(places: pd.DataFrame, limits: tuple[float, float] | None) -> list[ScoreBin]:
+    """The places of the lists by bins of equal width between ``limits``."""
     if limits is None:
         return []
     low, high = limits

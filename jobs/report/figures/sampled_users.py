@@ -68,6 +68,7 @@ def _list_ratings(
 
 
 def name_order(recent: pd.DataFrame | None) -> Literal["time", "rating"] | None:
+    """What puts the ratings of ``recent`` in order; None where there are none."""
     if recent is None:
         return None
     return "time" if recent["timed"].any() else "rating"
