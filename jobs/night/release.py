@@ -1,6 +1,7 @@
 """Decide on a finished run: hold it to the gate, put it in its place, lead readers to it."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -91,12 +92,7 @@ def release_run(
     manifest = {
         **candidate.manifest,
         "state": "rejected" if rejected else "published",
-        "gate": {
-            "passed": not failures,
-            "forced": bool(failures) and choices.force,
-            "compared_with": None if before is None else before.run_id,
-            "checks": [asdict(check) for check in checks],
-        },
+        "gate": _describe_gate(checks, before, forced=bool(failures) and choices.force),
         "report": None,
     }
     if publish.report:
@@ -168,6 +164,18 @@ def _judge(
         before=None if before is None else before.manifest,
         overlap=overlap,
     )
+
+
+def _describe_gate(
+    checks: Sequence[GateCheck], before: RunRecord | None, *, forced: bool
+) -> dict[str, Any]:
+    """For the manifest."""
+    return {
+        "passed": all(check.passed for check in checks),
+        "forced": forced,
+        "compared_with": None if before is None else before.run_id,
+        "checks": [asdict(check) for check in checks],
+    }
 
 
 def _remove_old_runs(publish: PublishConfig, storage: Storage) -> None:

@@ -88,7 +88,7 @@ def _model_colours(evaluation: Mapping[str, Any]) -> list[str]:
 
 
 def draw_series(history: Sequence[RunPoint], name: str) -> Spec:
-    """One figure over the kept runs, and that of popularity below it."""
+    """One figure over the kept runs, and of popularity where that has it."""
     rows = [
         {"started": point.started, "run": point.run_id, "of": of, "value": figures[name]}
         for point in history
