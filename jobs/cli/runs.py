@@ -54,7 +54,7 @@ def rollback(run_id: str, config_file: Path, overrides: tuple[str, ...]) -> None
     with _opened_output(config) as (storage, spark), hold_output(storage, "rollback"):
         run = find_published(storage, run_id)
         prepare_output(storage)
-        lead_readers(spark, config, storage, run)
+        lead_readers(spark, storage, run, config.publish.table)
     click.echo(f"{storage.root}/current is run {run.run_id}")
 
 

@@ -5,13 +5,9 @@ from dataclasses import dataclass
 from jobs.night.context import Night
 from jobs.night.prepare_ratings import NightRatings
 from jobs.night.write_lists import NightLists
-from jobs.stages.audit import (
-    RecommendationsAudit,
-    audit_columns,
-    audit_excluded,
-    audit_recommendations,
-    audit_rows,
-)
+from jobs.stages.audit.excluded import audit_excluded
+from jobs.stages.audit.recommendations import RecommendationsAudit, audit_recommendations
+from jobs.stages.audit.tables import audit_columns, audit_rows
 from jobs.tables.published import EXCLUDED
 
 

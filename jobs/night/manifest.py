@@ -16,7 +16,7 @@ from jobs.runs.run import Run
 from jobs.settings.config import Config
 from jobs.settings.input import InputConfig
 from jobs.settings.train import TrainConfig
-from jobs.stages.audit import RecommendationsAudit
+from jobs.stages.audit.recommendations import RecommendationsAudit
 from jobs.tables.columns import TIMESTAMP
 from jobs.tables.published import Table
 from recsys_core.models.base import TrainedModel

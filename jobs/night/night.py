@@ -31,7 +31,7 @@ from jobs.process.failures import explain_failures
 from jobs.process.log import is_json_log, name_run
 from jobs.process.stop import Stopped
 from jobs.process.terminal import print_table
-from jobs.report.parts import RunItems
+from jobs.report.content import RunItems
 from jobs.runs.lock import hold_output, prepare_output
 from jobs.runs.metastore import check_table
 from jobs.runs.places import CURRENT
@@ -77,7 +77,9 @@ def run_nightly(
         try:
             night = Night(spark, config, choices, storage, staged, environment)
             candidate = _run_stages(night)
-            published = release_run(spark, config, storage, candidate, choices)
+            published = release_run(
+                spark, storage, candidate, choices, publish=config.publish, gate=config.gate
+            )
         finally:
             staged.discard()  # what was kept has left the staging directory by then
             with contextlib.suppress(Py4JError, OSError):  # where the JVM has died, so has this

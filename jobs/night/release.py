@@ -1,6 +1,7 @@
 """Decide on a finished run: hold it to the gate, put it in its place, lead readers to it."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -10,10 +11,12 @@ from pyspark.sql import DataFrame, SparkSession
 from jobs.night.choices import Choices
 from jobs.night.summary import UserList
 from jobs.process.clock import StageClock
-from jobs.report.content import assemble_report, list_earlier, score_range
-from jobs.report.counting import count_lists
+from jobs.report.content import ReportData, RunItems, assemble_report
+from jobs.report.counting.count_run import count_run
+from jobs.report.counting.spark_tables import SparkTables
+from jobs.report.figures.history import list_earlier
+from jobs.report.figures.lists import score_range
 from jobs.report.page import REPORT, make_report
-from jobs.report.parts import ReportData, RunItems
 from jobs.runs.current import find_lists, lead_readers
 from jobs.runs.gate import (
     GateCheck,
@@ -26,9 +29,10 @@ from jobs.runs.records import RunRecord, list_runs, read_current
 from jobs.runs.retention import remove_old_runs
 from jobs.runs.run import Run
 from jobs.runs.staged import StagedRun
-from jobs.settings.config import Config
+from jobs.settings.gate import GateConfig
+from jobs.settings.publish import PublishConfig
 from jobs.storage.base import Storage
-from jobs.tables.published import EXCLUDED, RECENT_RATINGS
+from jobs.tables.published import EXCLUDED, RECENT_RATINGS, RECOMMENDATIONS
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +65,13 @@ class PublishedRun:
 
 
 def release_run(
-    spark: SparkSession, config: Config, storage: Storage, candidate: Candidate, choices: Choices
+    spark: SparkSession,
+    storage: Storage,
+    candidate: Candidate,
+    choices: Choices,
+    *,
+    publish: PublishConfig,
+    gate: GateConfig,
 ) -> PublishedRun:
     """Publish the candidate if the gate lets it; make it current unless it is a backfill.
 
@@ -76,21 +86,16 @@ def release_run(
     before = current if leads else None
     with clock.stage("gate"):
         lists_before = None if before is None else _read_lists(spark, storage, before.run)
-        checks = _judge(config, candidate, before, lists_before)
+        checks = _judge(gate, candidate, before, lists_before)
     failures = describe_failures(checks)
     rejected = bool(failures) and not choices.force
     manifest = {
         **candidate.manifest,
         "state": "rejected" if rejected else "published",
-        "gate": {
-            "passed": not failures,
-            "forced": bool(failures) and choices.force,
-            "compared_with": None if before is None else before.run_id,
-            "checks": [asdict(check) for check in checks],
-        },
+        "gate": _describe_gate(checks, before, forced=bool(failures) and choices.force),
         "report": None,
     }
-    if config.publish.report:
+    if publish.report:
         with clock.stage("report"):
             manifest["report"] = make_report(
                 lambda: _describe_run(spark, storage, candidate, manifest, lists_before),
@@ -100,8 +105,8 @@ def release_run(
         place = candidate.staged.keep(manifest)
         directory = f"{storage.root}/{place}"
         if leads and not rejected:
-            lead_readers(spark, config, storage, run)
-        _remove_old_runs(config, storage)
+            lead_readers(spark, storage, run, publish.table)
+        _remove_old_runs(publish, storage)
     if rejected:
         require_passed(checks, directory)
     if failures:
@@ -130,20 +135,22 @@ def _describe_run(
     lists_before: DataFrame | None,
 ) -> ReportData:
     """What the report of the candidate shows."""
-    counts = count_lists(
-        candidate.lists,
-        lists_before,
-        spark.read.parquet(candidate.staged.table_uri(EXCLUDED)),
+    staged = {
+        table: spark.read.parquet(candidate.staged.table_uri(table))
+        for table in (EXCLUDED, RECENT_RATINGS)
+    }
+    counts = count_run(
+        SparkTables({RECOMMENDATIONS: candidate.lists, **staged}),
+        None if lists_before is None else SparkTables({RECOMMENDATIONS: lists_before}),
         limits=score_range(manifest),
         users=candidate.sampled_users,
-        recent=spark.read.parquet(candidate.staged.table_uri(RECENT_RATINGS)),
     )
     earlier = list_earlier(list_runs(storage), candidate.staged.run)
     return assemble_report(manifest, candidate.items, counts, earlier)
 
 
 def _judge(
-    config: Config,
+    gate: GateConfig,
     candidate: Candidate,
     before: RunRecord | None,
     lists_before: DataFrame | None,
@@ -152,18 +159,30 @@ def _judge(
     overlap = None if lists_before is None else measure_overlap(candidate.lists, lists_before)
     return check_bounds(
         candidate.manifest,
-        config.gate,
+        gate,
         bad_factors=candidate.bad_factors,
         before=None if before is None else before.manifest,
         overlap=overlap,
     )
 
 
-def _remove_old_runs(config: Config, storage: Storage) -> None:
+def _describe_gate(
+    checks: Sequence[GateCheck], before: RunRecord | None, *, forced: bool
+) -> dict[str, Any]:
+    """For the manifest."""
+    return {
+        "passed": all(check.passed for check in checks),
+        "forced": forced,
+        "compared_with": None if before is None else before.run_id,
+        "checks": [asdict(check) for check in checks],
+    }
+
+
+def _remove_old_runs(publish: PublishConfig, storage: Storage) -> None:
     removed = remove_old_runs(
         storage,
-        keep_runs=config.publish.keep_runs,
-        keep_hours=config.publish.keep_hours,
+        keep_runs=publish.keep_runs,
+        keep_hours=publish.keep_hours,
         now=datetime.now(UTC),
     )
     if removed:

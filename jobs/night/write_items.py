@@ -11,10 +11,10 @@ from jobs.stages.cluster import (
     EarlierClusters,
     LabelledItems,
     label_items,
-    list_item_factors,
-    list_similar_items,
     read_earlier_clusters,
 )
+from jobs.stages.item_factors import list_item_factors
+from jobs.stages.similar_items import list_similar_items
 from jobs.storage.base import Storage
 from jobs.tables.published import ITEM_CLUSTERS, ITEM_FACTORS, SIMILAR_ITEMS, Table
 

@@ -10,7 +10,8 @@ from jobs.night.make_model import NightModel
 from jobs.night.prepare_ratings import NightInput, NightRatings
 from jobs.night.reuse import ReusedModel, find_earlier_lists
 from jobs.ratings.recent import list_recent
-from jobs.report.counting import sample_users
+from jobs.report.counting.count_run import sample_users
+from jobs.report.counting.spark_tables import SparkTables
 from jobs.stages.changed_users import ScoringWork, hash_ratings, score_everyone, split_work
 from jobs.stages.cluster import LabelledItems
 from jobs.stages.item_catalog import add_titles
@@ -133,7 +134,7 @@ def write_recent(
     if ratings.candidates is None:
         return []
     with night.clock.stage("recent"):
-        users = sample_users(lists.frame)
+        users = sample_users(SparkTables({RECOMMENDATIONS: lists.frame}))
         recent = list_recent(users, ratings.candidates, source.ratings.rows, source.items.items)
         night.staged.write_local_table(
             night.spark, RECENT_RATINGS, recent, source.item_id_type, source.user_id_type

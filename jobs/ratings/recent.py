@@ -19,12 +19,9 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from jobs.tables.columns import ITEM_ID, PLACE, RATING, REASON, RECENT, TIMESTAMP, TITLE, USER_ID
-from jobs.tables.published import RECENT_RATINGS
+from jobs.tables.published import MAX_RECENT_RATINGS, MAX_SAMPLED_USERS, RECENT_RATINGS
 from recsys_core.arrays import BoolArray, Int32Array, Int64Array
 
-MAX_SAMPLED_USERS = 1_000
-MAX_RECENT_RATINGS = 10
-"""Of each of them."""
 N_CANDIDATES = 2 * MAX_SAMPLED_USERS
 """Users whose latest ratings are kept until there are lists."""
 

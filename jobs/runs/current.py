@@ -10,7 +10,6 @@ from jobs.errors import MachineError
 from jobs.runs.metastore import move_table
 from jobs.runs.places import CURRENT, CURRENT_FILE, RUNS
 from jobs.runs.run import RUN_ID, Run
-from jobs.settings.config import Config
 from jobs.storage.base import Storage
 from jobs.tables.published import RECOMMENDATIONS
 
@@ -63,15 +62,18 @@ def switch_current(storage: Storage, run: Run) -> None:
     storage.write(CURRENT_FILE, (json.dumps(pointer, indent=2) + "\n").encode())
 
 
-def lead_readers(spark: SparkSession | None, config: Config, storage: Storage, run: Run) -> None:
-    """Make a run in its place current, and move ``publish.table`` to it.
+def lead_readers(
+    spark: "SparkSession | None", storage: Storage, run: Run, table: str | None
+) -> None:
+    """Make a run in its place current, and move the table of the metastore to it.
 
     Args:
-        spark: with the metastore; needed only where a table is configured.
+        spark: with the metastore; needed only where there is a table.
+        table: ``publish.table``.
     """
     switch_current(storage, run)
-    if config.publish.table is not None and spark is not None:
-        move_table(spark, config.publish.table, storage.uri(find_lists(run)))
+    if table is not None and spark is not None:
+        move_table(spark, table, storage.uri(find_lists(run)))
 
 
 def find_lists(run: Run) -> str:

@@ -1,4 +1,4 @@
-"""Tables of items made from their factors: cluster labels, neighbours, the factors themselves."""
+"""The clusters of the items: found, numbered as in the run before, named and described."""
 
 import logging
 from dataclasses import asdict, dataclass
@@ -17,7 +17,11 @@ from jobs.settings.cluster import CHOOSE, ClusterConfig
 from jobs.tables.columns import ITEM_ID
 from recsys_core.arrays import Int32Array
 from recsys_core.items.catalog import ItemCatalog
-from recsys_core.items.cluster_names import measure_genre_agreement, name_clusters
+from recsys_core.items.cluster_names import (
+    list_top_titles,
+    measure_genre_agreement,
+    name_clusters,
+)
 from recsys_core.items.clustering import (
     AlignedLabels,
     ChosenClusters,
@@ -26,11 +30,8 @@ from recsys_core.items.clustering import (
     cluster_items,
 )
 from recsys_core.models.base import FactorModel
-from recsys_core.ranking.similarity import rank_similar
 
 logger = logging.getLogger(__name__)
-
-_TOP_TITLES = 10
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,13 @@ def describe_clusters(labelled: LabelledItems, config: ClusterConfig) -> dict[st
         scores = ", ".join(f"{n}: {value:.3f}" for n, value in labelled.silhouettes.items())
         logger.info("%d clusters, chosen by silhouette of %s", len(labelled.names), scores)
     sizes = labelled.rows["cluster"].value_counts()
-    for cluster, titles in list_top_titles(labelled.rows).items():
+    top_titles = list_top_titles(
+        labelled.rows["cluster"].to_numpy(),
+        item_ids=labelled.rows[ITEM_ID].to_numpy(),
+        titles=labelled.rows["title"].tolist(),
+        rating_count=labelled.rows["rating_count"].to_numpy(),
+    )
+    for cluster, titles in top_titles.items():
         name, shown = printable(labelled.names[cluster]), "; ".join(map(printable, titles))
         logger.info("cluster %d, %s (%d items): %s", cluster, name, sizes[cluster], shown)
     return {
@@ -190,40 +197,3 @@ def _describe_agreement(rows: pd.DataFrame, seed: int) -> dict[str, Any]:
     for cluster, (genre, lift) in agreement.leading_genres.items():
         logger.info("cluster %d leans to %s: %.1f times its share", cluster, printable(genre), lift)
     return asdict(agreement)
-
-
-def list_similar_items(
-    model: FactorModel, catalog: ItemCatalog, k: int, allowed: Int32Array | None = None
-) -> pd.DataFrame:
-    """The columns of ``SIMILAR_ITEMS``: each item's k nearest by cosine of the factors.
-
-    Args:
-        allowed: indices of the items that may be named as neighbours, ascending; None: all.
-    """
-    ranked = rank_similar(model.item_embeddings, k, among=allowed)
-    return pd.DataFrame(
-        {
-            "item_id": catalog.item_ids[ranked.user_row],
-            "rank": ranked.rank,
-            "similar_item_id": catalog.item_ids[ranked.item_index],
-            "similarity": ranked.score,
-        }
-    )
-
-
-def list_item_factors(model: FactorModel, catalog: ItemCatalog) -> pd.DataFrame:
-    """The columns of ``ITEM_FACTORS``."""
-    return pd.DataFrame({"item_id": catalog.item_ids, "factors": list(model.item_factors)})
-
-
-def list_top_titles(labelled: pd.DataFrame, n_titles: int = _TOP_TITLES) -> dict[int, list[str]]:
-    """Each cluster's most rated titles; an item without a title stands as its id."""
-    names = labelled["title"].where(labelled["title"].notna(), labelled["item_id"].astype(str))
-    ranked = labelled.assign(name=names).sort_values(
-        ["cluster", "rating_count", "item_id"], ascending=[True, False, True]
-    )
-    top = ranked.groupby("cluster").head(n_titles)
-    titles: dict[int, list[str]] = {}
-    for cluster, name in zip(top["cluster"].tolist(), top["name"].tolist(), strict=True):
-        titles.setdefault(cluster, []).append(name)
-    return titles

@@ -116,6 +116,11 @@ RECENT_RATINGS = Table(
         TableColumn("timestamp", "bigint", "Seconds since 1970; null where the input has none."),
     ),
 )
+MAX_SAMPLED_USERS = 1_000
+"""Users whom ``RECENT_RATINGS`` and the report show: of those with a list, the ones whose ids have
+the lowest checksums."""
+MAX_RECENT_RATINGS = 10
+"""Rows of each of them in ``RECENT_RATINGS``."""
 
 
 EXCLUDED = Table(

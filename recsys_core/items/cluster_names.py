@@ -155,6 +155,30 @@ def name_clusters(
     return names
 
 
+def list_top_titles(
+    cluster: Int32Array,
+    *,
+    item_ids: IdArray,
+    titles: Sequence[str | None],
+    rating_count: Int64Array,
+    n_titles: int = 10,
+) -> dict[int, list[str]]:
+    """Each cluster's most rated titles, as the third notebook lists them; by label, ascending.
+
+    Of items with equally many ratings the one with the lower id comes first, and an item without a
+    title stands as its id. Arguments are [n_items], in any order.
+    """
+    id_rank = np.unique(item_ids, return_inverse=True)[1]
+    order = np.lexsort((id_rank, -rating_count, cluster))
+    top: dict[int, list[str]] = {}
+    for item in order.tolist():
+        of_cluster = top.setdefault(int(cluster[item]), [])
+        if len(of_cluster) < n_titles:
+            title = titles[item]
+            of_cluster.append(str(item_ids[item]) if title is None else title)
+    return top
+
+
 def _find_naming_genres(cluster: Int32Array, genres: Sequence[str | None]) -> dict[int, list[str]]:
     of_items = [split_genres(text) for text in genres]
     known = [item for item, names in enumerate(of_items) if names]

@@ -5,7 +5,7 @@ import pytest
 from core_examples import are_bit_equal
 
 from recsys_core.items import clustering
-from recsys_core.items.cluster_names import name_clusters
+from recsys_core.items.cluster_names import list_top_titles, name_clusters
 from recsys_core.items.clustering import align_labels, choose_clusters, cluster_items
 
 CENTRES = np.float32([[10, 0, 0], [0, 10, 0], [0, 0, 10], [-10, -10, -10]])
@@ -193,3 +193,17 @@ def test_without_titles_the_id_stands() -> None:
 
 def test_a_long_title_is_cut() -> None:
     assert name([0], ["x" * 500], [None], [1]) == {0: "x" * 59 + "\u2026"}
+
+
+@pytest.mark.parametrize("as_text", [False, True], ids=["numbers", "text"])
+def test_the_top_titles_are_the_most_rated_then_those_of_lower_ids(as_text: bool) -> None:
+    item_ids = np.array([9, 10, 3, 4, 5])
+    top = list_top_titles(
+        np.array([7, 7, 7, 0, 7], np.int32),
+        item_ids=item_ids.astype(str).astype(object) if as_text else item_ids,
+        titles=["nine", "ten", None, "", "five"],
+        rating_count=np.array([2, 2, 8, 1, 1]),
+        n_titles=3,
+    )
+    assert top == {0: [""], 7: ["3", *(["ten", "nine"] if as_text else ["nine", "ten"])]}
+    assert list(top) == [0, 7]

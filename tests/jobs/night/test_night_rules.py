@@ -23,7 +23,7 @@ from jobs.ratings.gather import account_rows
 from jobs.ratings.index import index_ratings
 from jobs.runs.model_files import load_model
 from jobs.settings.lists import RulesConfig
-from jobs.stages.audit import audit_recommendations
+from jobs.stages.audit.recommendations import audit_recommendations
 from jobs.stages.list_rules import find_allowed
 from jobs.stages.score import observe_effects, read_effects, score_users
 from jobs.tables.columns import USER_ID

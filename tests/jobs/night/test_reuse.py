@@ -40,7 +40,7 @@ from jobs.ratings.index import index_ratings
 from jobs.runs.current import find_current
 from jobs.runs.model_files import load_model
 from jobs.settings.config import Config
-from jobs.stages.audit import audit_excluded
+from jobs.stages.audit.excluded import audit_excluded
 from jobs.storage.local import LocalStorage
 from recsys_core.items.index import ItemIndex
 

@@ -14,7 +14,7 @@ from jobs.input.read_ratings import read_ratings
 from jobs.ratings.clean import CleanRatings, clean_ratings
 from jobs.ratings.gather import RowAccount, account_rows
 from jobs.ratings.index import index_ratings
-from jobs.stages.audit import audit_excluded
+from jobs.stages.audit.excluded import audit_excluded
 
 
 def account(spark: SparkSession, path: Path, n_partitions: int = 2, **rules: Any) -> RowAccount:

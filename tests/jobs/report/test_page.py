@@ -1,55 +1,48 @@
-"""The nightly report: its numbers, its size, titles that mean harm, and its failure."""
+"""The page of a run: its size, titles that mean harm, and its failure."""
 
 import json
 import logging
 import os
-import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from builders import checkerboard, make_config, write_csv
-from click.testing import CliRunner
 from nights import SampleNight
 from paths import ROOT
 from pyspark.sql import SparkSession
-from report_pages import HOSTILE, PageParts, with_hostile_texts
+from report_pages import (
+    HOSTILE,
+    RUN_ID,
+    PageParts,
+    before_making,
+    make_counts,
+    make_items,
+    make_manifest,
+    with_hostile_texts,
+)
 
-from jobs.cli.main import main
 from jobs.night.night import run_nightly
-from jobs.report import counting, page, read_run
-from jobs.report.catalogue import project_items
-from jobs.report.content import assemble_report, score_range
-from jobs.report.counting import count_lists, sample_users
+from jobs.report import page
+from jobs.report.content import ReportData, assemble_report
+from jobs.report.counting.counts import UserCounts
 from jobs.report.page import REPORT, make_report, render_report
-from jobs.report.parts import ListCounts, ReportData, RunItems, UserCounts
-from jobs.report.read_run import count_files, read_report
+from jobs.report.read_run import read_report
 from jobs.runs.records import RunRecord, find_run
 from jobs.runs.run import Run
 from jobs.storage.local import LocalStorage
 
 MOST_BYTES = 5_000_000
-RUN_ID = "2026-11-21-20261121T030000-abcdef"
 
 
 @pytest.fixture(scope="module")
 def data(sample_night: SampleNight) -> ReportData:
     storage = LocalStorage(sample_night.output)
     return read_report(storage, find_run(storage, None))
-
-
-def before_making(page: bytes) -> bytes:
-    """All but how long the stages took: the night's own page cannot know its last ones."""
-    first, _, rest = page.partition(b'<section id="making">')
-    return first + rest.partition(b"</main>")[2]
 
 
 def test_a_night_publishes_its_report(sample_night: SampleNight, data: ReportData) -> None:
@@ -80,337 +73,6 @@ def test_the_page_asks_for_nothing_and_runs_only_its_own_scripts(data: ReportDat
     assert b"@import" not in page
     assert parts.tags.count("script") == 4
     assert "$schema" not in json.loads(parts.scripts[0])["map"]
-
-
-def test_spark_and_files_count_the_same(
-    spark: SparkSession,
-    sample_night: SampleNight,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """With a run before that has other users, other items, and ids of another type."""
-    for module in (counting, read_run):
-        monkeypatch.setattr(module, "MAX_SAMPLED_USERS", 50)
-    current = sample_night.output / "current"
-    lists = pd.read_parquet(current / "recommendations")
-    lists.loc[lists["user_id"] % 3 == 0, "source"] = "popularity"
-    earlier = lists[lists["user_id"] > 40].assign(
-        user_id=lambda rows: (rows["user_id"] + 20).astype(str),
-        item_id=lambda rows: (rows["item_id"] * 2).astype(str),
-    )
-    excluded = pd.DataFrame(
-        {
-            "kind": ["user", "user", "rows"],
-            "id": ["7", "8", None],
-            "reason": ["why", "why", "because"],
-            "rating_count": [3, 4, 5],
-        }
-    )
-    recent = pd.read_parquet(current / "recent_ratings")
-    recent["timestamp"] = recent["timestamp"].where(recent["place"] < 3)
-    recent["title"] = recent["title"].where(recent["place"] != 2)
-    now, before = tmp_path / "now", tmp_path / "before"
-    for place, tables in (
-        (now, {"recommendations": lists, "excluded": excluded, "recent_ratings": recent}),
-        (before, {"recommendations": earlier}),
-    ):
-        for name, rows in tables.items():
-            (place / name).mkdir(parents=True)
-            rows.to_parquet(place / name / "part.parquet")
-    limits = score_range(sample_night.manifest)
-    by_files = count_files(now, before, limits=limits)
-    frames = [
-        spark.read.parquet(str(now / "recommendations")),
-        spark.read.parquet(str(before / "recommendations")),
-        spark.read.parquet(str(now / "excluded")),
-    ]
-    by_spark = count_lists(
-        *frames,
-        limits=limits,
-        users=sample_users(frames[0]),
-        recent=spark.read.parquet(str(now / "recent_ratings")),
-    )
-    assert by_files.sample["user_id"].nunique() == 50
-    assert by_files.recent is not None
-    assert by_files.recent["timed"].sum() == 2 * 120
-    for name in ("items", "places", "excluded", "sample", "recent"):
-        pd.testing.assert_frame_equal(
-            getattr(by_spark, name), getattr(by_files, name), check_dtype=False, obj=name
-        )
-    assert by_spark.users == by_files.users == UserCounts(now=120, before=80, both=60)
-    assert by_files.places["rows"].sum() == len(lists)
-    assert set(by_files.places["score_bin"]) <= {*range(-1, 40)}
-    assert by_files.items["lists"].sum() == len(lists)
-    assert by_files.items["lists_before"].sum() == len(earlier)
-    shutil.rmtree(now / "recent_ratings")  # as a release before it left its runs
-    assert count_files(now, before, limits=limits).recent is None
-
-
-# --- The numbers --------------------------------------------------------------------------------
-
-
-def make_manifest(**parts: Any) -> dict[str, Any]:
-    """A manifest with what the report needs; three users, two of whom have a list."""
-    return {
-        "run_id": RUN_ID,
-        "run_date": "2026-11-21",
-        "state": "published",
-        "config": {"score": {"k": 3}},
-        "funnel": [
-            {"step": "input", "rule": "rows read", "rows": 12, "users": 3, "items": 5},
-            {"step": "active", "rule": "users", "rows": 10, "users": 3, "items": 4},
-        ],
-        "training": {
-            "model": "nmf",
-            "device": "cpu",
-            "seed": 0,
-            "n_users": 3,
-            "n_ratings": 10,
-            "losses": [],
-            "figures": {},
-        },
-        "evaluation": None,
-        "audit": {
-            "rows": 5,
-            "users": 2,
-            "users_without_list": 1,
-            "source_users": {"model": 2},
-            "min_score": 0.0,
-            "max_score": 4.0,
-        },
-        "gate": {"checks": [], "forced": False, "compared_with": None},
-        "stage_seconds": {"read": 1.0},
-        "input_files": [{"path": "r.csv", "sha256": "0"}],
-        "versions": {"python": "3"},
-        **parts,
-    }
-
-
-def make_items(n_items: int = 4, **columns: Sequence[Any]) -> RunItems:
-    ids = [*range(n_items)]
-    table = pd.DataFrame(
-        {
-            "item_id": ids,
-            "title": [f"title {item}" for item in ids],
-            "genres": ["Drama|War" if item % 2 else "Drama" for item in ids],
-            "cluster": [item % 2 for item in ids],
-            "distance": 0.0,
-            "rating_count": ids,
-            "mean_rating": 3.0,
-            **columns,
-        }
-    )
-    embeddings = np.random.default_rng(0).normal(size=(n_items, 3)).astype(np.float32)
-    return RunItems(table, embeddings)
-
-
-def make_counts(**parts: Any) -> ListCounts:
-    """User 10 has items 1, 2, 3 and user 9 has items 1, 2; user 10 has rated 0 and two unknown."""
-    counts = ListCounts(
-        items=pd.DataFrame(
-            {"item_id": ["1", "2", "3", "77"], "lists": [2, 2, 1, 0], "lists_before": [0, 2, 3, 1]}
-        ),
-        places=pd.DataFrame(
-            {
-                "source": "model",
-                "rank": [1, 1, 2, 3],
-                "score_bin": [39, 20, 20, 0],
-                "rows": [1, 1, 2, 1],
-            }
-        ),
-        excluded=pd.DataFrame(
-            {"kind": ["item"], "reason": ["few"], "entries": [1], "ratings": [2]}
-        ),
-        sample=pd.DataFrame(
-            {
-                "user_id": ["10", "10", "10", "9", "9"],
-                "rank": [1, 2, 3, 1, 2],
-                "item_id": ["1", "2", "3", "2", "1"],
-                "source": "model",
-            }
-        ),
-        recent=pd.DataFrame(
-            {
-                "user_id": "10",
-                "place": [2, 1, 3],
-                "item_id": ["0", "88", "99"],
-                "title": ["title 0", "left out", None],
-                "rating": [4.0, 10 / 3, 1.0],
-                "timed": [True, True, False],
-            }
-        ),
-        users=None,
-    )
-    return replace(counts, **parts)
-
-
-def test_the_numbers_by_hand() -> None:
-    items = make_items(title=["half of a pair: \ud800", "title 1", "title 2", "title 3"])
-    data = assemble_report(make_manifest(), items, make_counts(), [])
-    assert [(one.shortest, one.users) for one in data.lengths] == [(0, 1), (1, 0), (2, 1), (3, 1)]
-    drawn = [(one.low, one.first, one.other) for one in data.scores if one.first or one.other]
-    assert drawn == [
-        (0.0, 0, 1),
-        (2.0, 1, 2),
-        (pytest.approx(3.9), 1, 0),
-    ]
-    coverage = data.coverage
-    assert (coverage.items, coverage.recommended) == (4, 3)
-    assert (coverage.first_ten, coverage.first_tenth) == (1.0, 0.4)
-    assert coverage.curve == [(0, 0), (0.25, 0.4), (0.5, 0.8), (0.75, 1.0), (1.0, 1.0)]
-    # Twice the area between the curve and the diagonal.
-    heights = [
-        (one[1] + two[1]) / 2 for one, two in zip(coverage.curve, coverage.curve[1:], strict=False)
-    ]
-    assert coverage.gini == pytest.approx(2 * (sum(heights) * 0.25 - 0.5))
-    assert [(item.name, item.share) for item in coverage.top[:3]] == [
-        ("title 1", 1.0),
-        ("title 2", 1.0),
-        ("title 3", 0.5),
-    ]
-    assert [user.user for user in data.sampled_users] == ["9", "10"]
-    named = [data.sampled_items[place] for place in data.sampled_users[0].items]
-    assert named == ["title 2", "title 1"]
-    rated = [(data.sampled_items[place], value) for place, value in data.sampled_users[1].rated]
-    assert rated == [("left out", 3.33333), ("half of a pair: \ud800", 4.0), ("99", 1.0)]
-    assert (data.sampled_users[0].rated, data.rated_by) == ([], "time")
-    cards = {card.cluster: card for card in data.clusters}
-    assert cards[1].titles == ["title 3", "title 1"]
-    # Drama is on every item: no cluster leads in it by more than its share.
-    assert [(genre.name, genre.share, genre.catalogue_share) for genre in cards[1].genres] == [
-        ("War", 1.0, 0.5),
-        ("Drama", 1.0, 1.0),
-    ]
-    assert data.changes is None
-    assert "There is no run to compare with" in PageParts(render_report(data)).text
-
-
-def test_what_changed_since_the_run_before() -> None:
-    gate = {
-        "checks": [{"bound": "min_overlap", "value": 0.25, "limit": 0.5, "passed": False}],
-        "forced": True,
-        "compared_with": "earlier",
-    }
-    counts = make_counts(users=UserCounts(now=2, before=5, both=1))
-    stability = {
-        "compared_with": "earlier",
-        "shared_items": 4,
-        "moved_items": 1,
-        "adjusted_rand_index": 0.5,
-    }
-    manifest = make_manifest(gate=gate, clusters={"stability": stability})
-    data = assemble_report(manifest, make_items(), counts, [])
-    assert data.changes is not None
-    assert [(item.name, item.change) for item in data.changes.risen] == [("title 1", 2)]
-    # An item that has left the catalogue stands as its id.
-    assert [(item.name, item.change) for item in data.changes.fallen] == [
-        ("title 3", -2),
-        ("77", -1),
-    ]
-    text = " ".join(PageParts(render_report(data)).text.split())
-    assert (
-        "1 user gained a list, 4 users lost theirs, 1 user had one both times. On average 25.0% of "
-        "a list was in the list before it."
-    ) in text
-    assert "Not kept: 1 of 1 bounds. Published by --force." in text
-    assert "published by force" in text
-    assert "Numbered as in run earlier: 1 of 4 items are in another cluster than there" in text
-    assert "In common with genres" not in text  # which this run has not measured
-
-
-def test_a_rejected_run_says_so_in_its_report() -> None:
-    rejected = make_manifest(state="rejected")
-    page = render_report(assemble_report(rejected, make_items(), make_counts(), []))
-    assert b'<span class="badge bad">rejected</span>' in page
-
-
-def test_what_the_rules_did_is_in_the_report() -> None:
-    rules = {"allowed_items": 3, "allow_ids": None, "empty_places": 1_234, "empty_lists": 0}
-    ruled = assemble_report(make_manifest(rules=rules), make_items(), make_counts(), [])
-    text = PageParts(render_report(ruled)).text
-    assert re.search(r"items that may be recommended\s*3\s", text)
-    assert re.search(r"places in lists that the rules leave empty\s*1,234\s", text)
-    assert "leave nothing" not in text
-    plain = assemble_report(make_manifest(rules=None), make_items(), make_counts(), [])
-    assert "What the rules" not in PageParts(render_report(plain)).text
-
-
-def test_runs_without_times_or_without_ratings_say_so() -> None:
-    known = make_counts()
-    assert known.recent is not None
-    untimed = make_counts(recent=known.recent.assign(timed=False))
-    for counts, heading, expected in (
-        (known, "Recently rated", "and the latest ratings of each, at most 10."),
-        (untimed, "Rated highest", "and the highest ratings of each, at most 10, as it is not"),
-        (make_counts(recent=None), None, "rated is no part of this run; ./spark-submit.sh inspect"),
-    ):
-        parts = PageParts(render_report(assemble_report(make_manifest(), make_items(), counts, [])))
-        assert expected in " ".join(parts.text.split())
-        sample = json.loads(parts.scripts[1])
-        assert sample["rated"] == heading
-        rated = [] if heading is None else [[3, 4, 5], [3.33333, 4.0, 1.0]]
-        assert sample["users"][1] == ["10", "model", [0, 1, 2], *rated]
-        assert sample["users"][0] == ["9", "model", [1, 0]]
-
-
-def test_figures_over_the_kept_runs() -> None:
-    def evaluate(value: float) -> dict[str, Any]:
-        def measure(of: float) -> list[dict[str, Any]]:
-            return [
-                {"metric": "ndcg", "k": 10, "value": of, "low": of, "high": of},
-                {"metric": "ndcg", "k": 5, "value": 0.9, "low": 0.9, "high": 0.9},
-                {"metric": "popularity", "k": 10, "value": 40.0, "low": 40.0, "high": 40.0},
-                {"metric": "rmse", "k": None, "value": 1.5, "low": 1.5, "high": 1.5},
-            ]
-
-        return {
-            "select_by": "ndcg@10",
-            "best": "nmf",
-            "split": "random",
-            "users": 3,
-            "held_out_ratings": 2,
-            "gain_over_popularity": 0.1,
-            "metrics": {"nmf": measure(value), "popularity": measure(0.1)},
-        }
-
-    earlier = [
-        RunRecord(Run.from_id(run_id), "published", manifest, is_current=False)
-        for run_id, manifest in (
-            ("2026-11-20-20261120T030000-bbbbbb", {"evaluation": evaluate(0.2), **trained("nmf")}),
-            ("2026-11-19-20261119T030000-aaaaaa", {}),  # of a release that wrote less
-        )
-    ]
-    manifest = make_manifest(evaluation=evaluate(0.3))
-    data = assemble_report(manifest, make_items(), make_counts(), earlier)
-    assert [point.figures.get("ndcg@10") for point in data.history] == [None, 0.2, 0.3]
-    assert data.history[-1].baseline == {"ndcg@10": 0.1}
-    charts = json.loads(PageParts(render_report(data)).scripts[0])
-    assert {"metrics", "series-0"} <= set(charts)
-    assert [row["metric"] for row in charts["metrics"]["datasets"].popitem()[1]] == ["ndcg"] * 2
-
-
-def trained(model: str) -> dict[str, Any]:
-    return {"training": {"model": model}}
-
-
-def test_the_map_is_the_plane_of_most_variance() -> None:
-    rng = np.random.default_rng(3)
-    angles = rng.uniform(0, 2 * np.pi, 200)
-    plane = np.stack([2 * np.cos(angles), np.sin(angles)], axis=1)
-    turned = plane @ np.linalg.qr(rng.normal(size=(5, 5)))[0][:2]
-    lengths = np.linalg.norm(plane, axis=1, keepdims=True)
-    places, explained = project_items((turned * rng.uniform(1, 9, (200, 1))).astype(np.float32))
-    assert explained == pytest.approx(1.0)
-    expected = plane / lengths - (plane / lengths).mean(axis=0)
-    distances = [np.linalg.norm(one[:, None] - one[None], axis=2) for one in (places, expected)]
-    np.testing.assert_allclose(*distances, atol=1e-5)  # a plane may be turned and mirrored
-    same, _ = project_items((turned * 3).astype(np.float32))
-    np.testing.assert_allclose(same, places, atol=1e-5)
-    alone, explained = project_items(np.ones((3, 1), np.float32))
-    assert (alone.tolist(), explained) == ([[0, 0]] * 3, 1.0)
-
-
-# --- Untrusted, large, broken -------------------------------------------------------------------
 
 
 def test_a_title_that_is_a_script_stays_text(data: ReportData) -> None:
@@ -519,7 +181,7 @@ def test_a_night_without_a_report_is_published(
     def fail() -> str:
         raise RuntimeError("vl_convert ended with -6: no message")
 
-    monkeypatch.setattr(page, "_load_library", fail)
+    monkeypatch.setattr(page, "load_library", fail)
     config = make_config(
         write_csv(tmp_path / "r.csv", checkerboard()),
         tmp_path / "out",
@@ -542,60 +204,6 @@ def test_a_night_without_a_report_is_published(
     else:
         assert written["report"] is None
         assert warnings == []
-
-
-# --- The command and the package ----------------------------------------------------------------
-
-
-def ask(*arguments: str) -> tuple[int, str]:
-    done = CliRunner().invoke(main, ["report", *arguments])
-    return done.exit_code, done.output
-
-
-def test_the_command_makes_the_page_of_a_published_run(
-    sample_night: SampleNight, tmp_path: Path
-) -> None:
-    page = tmp_path / "page.html"
-    run_id = sample_night.manifest["run_id"]
-    output = f"output.path={sample_night.output}"
-    code, said = ask("--set", output, "--run", run_id, "--output", str(page))
-    assert code == 0, said
-    published = (sample_night.output / "current" / REPORT).read_bytes()
-    assert before_making(page.read_bytes()) == before_making(published)
-    by_directory = ask("--run", str(sample_night.output / "current"), "--output", str(page))
-    assert by_directory == (0, said)
-    assert before_making(page.read_bytes()) == before_making(published)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "expected"),
-    [
-        (["--run", RUN_ID], 2, f"'{RUN_ID}' is no run in "),
-        (["--run", "../../etc"], 2, "--run ../../etc: neither a run's id nor its directory"),
-        (["--set", "output.path=hdfs://host/out"], 2, "report reads runs on this machine's disk"),
-        (["--set", "output.path=nowhere"], 2, "no run is current in nowhere"),
-        (["--output", "no/such/page.html"], 1, "no/such/page.html: cannot be written: No such"),
-    ],
-)
-def test_what_the_command_cannot_do_is_one_line(
-    sample_night: SampleNight, arguments: list[str], code: int, expected: str
-) -> None:
-    found, said = ask("--set", f"output.path={sample_night.output}", *arguments)
-    assert (found, said.count("\n")) == (code, 1)
-    assert expected in said
-
-
-def test_a_damaged_run_is_one_line(tmp_path: Path) -> None:
-    storage = LocalStorage(tmp_path)
-    for manifest, expected in (
-        (b"{", "is no whole run: it has no readable manifest"),
-        (b"{}", "has no audit, funnel, training, config: an older or damaged run"),
-        (json.dumps(make_manifest()).encode(), "recommendations cannot be read: "),
-    ):
-        storage.write(f"runs/{RUN_ID}/manifest.json", manifest)
-        code, said = ask("--set", f"output.path={tmp_path}", "--run", RUN_ID)
-        assert (code, said.count("\n")) == (4, 1)
-        assert expected in said
 
 
 READ_TEMPLATE = """

@@ -6,12 +6,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.errors import AuditError
-from jobs.stages.audit import (
-    RecommendationsAudit,
-    audit_excluded,
-    audit_recommendations,
-    audit_rows,
-)
+from jobs.stages.audit.excluded import audit_excluded
+from jobs.stages.audit.recommendations import RecommendationsAudit, audit_recommendations
+from jobs.stages.audit.tables import audit_rows
 
 Row = tuple[int, int, int, float]
 GOOD: list[Row] = [(1, 1, 30, 0.9), (1, 2, 40, 0.5), (2, 1, 40, 0.7), (2, 2, 50, 0.7)]

@@ -10,7 +10,7 @@ from paths import ROOT
 from pyspark.sql import SparkSession
 
 from jobs.errors import AuditError
-from jobs.stages.audit import audit_columns
+from jobs.stages.audit.tables import audit_columns
 from jobs.tables.columns import ITEM_ID, USER_ID
 from jobs.tables.contract import TABLES, describe_contract
 from jobs.tables.published import EXCLUDED, ITEM_FACTORS

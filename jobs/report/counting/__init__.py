@@ -1,0 +1,1 @@
+"""A run counted for its report, once: by Spark in the night, or from its files."""

@@ -1,0 +1,1 @@
+"""A staged run read back and held to what it promises, before anyone else can read it."""

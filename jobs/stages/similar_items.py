@@ -1,0 +1,27 @@
+"""The nearest neighbours of each item, by its factors."""
+
+import pandas as pd
+
+from recsys_core.arrays import Int32Array
+from recsys_core.items.catalog import ItemCatalog
+from recsys_core.models.base import FactorModel
+from recsys_core.ranking.similarity import rank_similar
+
+
+def list_similar_items(
+    model: FactorModel, catalog: ItemCatalog, k: int, allowed: Int32Array | None = None
+) -> pd.DataFrame:
+    """The columns of ``SIMILAR_ITEMS``: each item's k nearest by cosine of the factors.
+
+    Args:
+        allowed: indices of the items that may be named as neighbours, ascending; None: all.
+    """
+    ranked = rank_similar(model.item_embeddings, k, among=allowed)
+    return pd.DataFrame(
+        {
+            "item_id": catalog.item_ids[ranked.user_row],
+            "rank": ranked.rank,
+            "similar_item_id": catalog.item_ids[ranked.item_index],
+            "similarity": ranked.score,
+        }
+    )
