@@ -55,19 +55,21 @@ def _replace_table(table: Path, rows: pd.DataFrame) -> None:
     rows.to_parquet(table / "part-0.parquet", index=False)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def output(nights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "output").mkdir()
     (tmp_path / "output" / "sample").symlink_to(nights)
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.usefixtures("output")
 @pytest.mark.parametrize("code", list_snippets("python"))
 def test_python_snippets_run_and_print(code: str, capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(code, "README.md", "exec"), {})
     assert len(capsys.readouterr().out.splitlines()) >= 7  # a user's list
 
 
+@pytest.mark.usefixtures("output")
 @pytest.mark.parametrize("query", list_snippets("sql"))
 def test_sql_snippets_give_the_list(query: str) -> None:
     assert len(duckdb.execute(query).fetchall()) == 7
@@ -88,7 +90,7 @@ def to_rows(answer: pd.DataFrame) -> list[tuple[Any, ...]]:
 
 
 @pytest.fixture
-def expected() -> Iterator[list[list[tuple[Any, ...]]]]:
+def expected(output: None) -> Iterator[list[list[tuple[Any, ...]]]]:
     """The answers of DuckDB."""
     with duckdb.connect() as connection:
         for statement in read_statements(DUCKDB_VIEWS):
