@@ -1,7 +1,9 @@
-"""What the README tells people to run, run as it stands."""
+"""The examples of the README and the queries it points to, run as they stand."""
 
 import re
+import runpy
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,26 +14,18 @@ import pytest
 from nights import SampleNight
 from paths import ROOT
 from pyspark.sql import SparkSession
+from readme_text import list_blocks
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 BEFORE = "2026-11-20-20261120T010203-0a0a0a"
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+QUERIES = ROOT / "conf" / "examples" / "queries"
+QUESTIONS, DUCKDB_VIEWS, SPARK_VIEWS = "questions.sql", "views_duckdb.sql", "views_spark.sql"
+SCRIPTS = sorted(file.name for file in QUERIES.glob("*.py"))
 
 
-COOKBOOK = {
-    "views in DuckDB": next(block for block in blocks("sql") if "CREATE VIEW" in block),
-    "views in Spark": next(block for block in blocks("python") if "TempView" in block),
-    "sql": next(block for block in blocks("sql") if "-- 10." in block),
-    "polars": next(b for b in blocks("python") if "answers" in b and "polars" in b),
-    "pandas": next(b for b in blocks("python") if "answers" in b and "pandas" in b),
-}
-SNIPPETS = {
-    language: [block for block in blocks(language) if block not in COOKBOOK.values()]
-    for language in ("python", "sql")
-}
+def list_snippets(language: str) -> list[str]:
+    return [text for name, text in list_blocks() if name == language]
 
 
 @pytest.fixture(scope="module")
@@ -61,43 +55,30 @@ def _replace_table(table: Path, rows: pd.DataFrame) -> None:
     rows.to_parquet(table / "part-0.parquet", index=False)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def output(nights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "output").mkdir()
     (tmp_path / "output" / "sample").symlink_to(nights)
     monkeypatch.chdir(tmp_path)
 
 
-def run_snippet(code: str, directory: Path) -> dict[str, Any]:
-    """What a Python block leaves behind."""
-    # The JVM was started elsewhere, and that is where it looks for relative paths.
-    code = code.replace('"output/sample', f'"{directory}/output/sample')
-    names: dict[str, Any] = {}
-    exec(compile(code, "README.md", "exec"), names)
-    return names
-
-
-@pytest.mark.parametrize("code", SNIPPETS["python"])
-def test_python_snippets_run_and_print(
-    code: str, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    if "SparkSession" in code:
-        request.getfixturevalue("spark")
-    run_snippet(code, tmp_path)
+@pytest.mark.usefixtures("output")
+@pytest.mark.parametrize("code", list_snippets("python"))
+def test_python_snippets_run_and_print(code: str, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(code, "README.md", "exec"), {})
     assert len(capsys.readouterr().out.splitlines()) >= 7  # a user's list
 
 
-@pytest.mark.parametrize("query", SNIPPETS["sql"])
+@pytest.mark.usefixtures("output")
+@pytest.mark.parametrize("query", list_snippets("sql"))
 def test_sql_snippets_give_the_list(query: str) -> None:
     assert len(duckdb.execute(query).fetchall()) == 7
 
 
-@pytest.fixture(scope="module")
-def questions() -> list[str]:
-    """The ten queries of the cookbook, in order."""
-    queries = re.split(r"-- \d+\. [^\n]*\n", COOKBOOK["sql"])[1:]
-    assert len(queries) == 10
-    return queries
+def read_statements(name: str) -> list[str]:
+    """The statements of a file of SQL, without comments."""
+    text = re.sub(r"^--.*\n", "", (QUERIES / name).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return [statement for part in text.split(";\n") if (statement := part.strip())]
 
 
 def to_rows(answer: pd.DataFrame) -> list[tuple[Any, ...]]:
@@ -109,16 +90,30 @@ def to_rows(answer: pd.DataFrame) -> list[tuple[Any, ...]]:
 
 
 @pytest.fixture
-def expected(questions: list[str]) -> Iterator[list[list[tuple[Any, ...]]]]:
+def expected(output: None) -> Iterator[list[list[tuple[Any, ...]]]]:
     """The answers of DuckDB."""
     with duckdb.connect() as connection:
-        connection.execute(COOKBOOK["views in DuckDB"])
-        yield [to_rows(connection.execute(query).df()) for query in questions]
+        for statement in read_statements(DUCKDB_VIEWS):
+            connection.execute(statement)
+        questions = read_statements(QUESTIONS)
+        yield [to_rows(connection.execute(question).df()) for question in questions]
 
 
-def test_every_question_of_the_cookbook_has_an_answer(
-    expected: list[list[tuple[Any, ...]]],
-) -> None:
+def test_no_file_of_queries_is_left_out() -> None:
+    files = {file.name for file in QUERIES.iterdir() if file.is_file()}
+    assert files == {QUESTIONS, DUCKDB_VIEWS, SPARK_VIEWS, *SCRIPTS}
+
+
+def test_each_question_has_its_number_and_its_words() -> None:
+    titles = re.findall(r"^-- (\d+\. .+)$", (QUERIES / QUESTIONS).read_text(), re.MULTILINE)
+    assert [int(title.split(".")[0]) for title in titles] == [*range(1, 11)]
+    assert len(read_statements(QUESTIONS)) == 10
+    for name in SCRIPTS:
+        script = (QUERIES / name).read_text()
+        assert re.findall(r"^    # (\d+\. .+)$", script, re.MULTILINE) == titles
+
+
+def test_every_question_has_an_answer(expected: list[list[tuple[Any, ...]]]) -> None:
     assert all(expected)
     assert len(expected[0]) == 7
     assert len(expected[2]) == 10
@@ -127,20 +122,31 @@ def test_every_question_of_the_cookbook_has_an_answer(
     assert expected[8] == [("model", 120)]
 
 
-@pytest.mark.parametrize("engine", ["polars", "pandas"])
+def run_questions(name: str, *arguments: str) -> list[Any]:
+    """What a script of queries answers, run as by ``python NAME [OUTPUT]``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [name, *arguments])
+        answers: list[Any] = runpy.run_path(str(QUERIES / name), run_name="__main__")["answers"]
+    return answers
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_data_frames_answer_as_duckdb_does(
-    engine: str, expected: list[list[tuple[Any, ...]]], tmp_path: Path
+    name: str, expected: list[list[tuple[Any, ...]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answers = run_snippet(COOKBOOK[engine], tmp_path)["answers"]
-    frames = [answer.collect().to_pandas() if engine == "polars" else answer for answer in answers]
+    answers = run_questions(name, "output/sample")
+    assert len(capsys.readouterr().out.splitlines()) > 50
+    frames = [answer if "pandas" in name else answer.collect().to_pandas() for answer in answers]
     for answer, theirs in zip([to_rows(frame) for frame in frames], expected, strict=True):
         assert answer == theirs
+    assert len(run_questions(name)) == len(answers)  # of the sample, where no output is named
 
 
 def test_spark_sql_answers_as_duckdb_does(
-    spark: SparkSession, questions: list[str], expected: list[list[tuple[Any, ...]]], tmp_path: Path
+    spark: SparkSession, expected: list[list[tuple[Any, ...]]], tmp_path: Path
 ) -> None:
-    run_snippet(COOKBOOK["views in Spark"], tmp_path)
-    for query, theirs in zip(questions, expected, strict=True):
-        query = query.replace("unnest(string_split(genres, '|'))", "explode(split(genres, '[|]'))")
-        assert to_rows(spark.sql(query.strip().rstrip(";")).toPandas()) == theirs
+    for statement in read_statements(SPARK_VIEWS):
+        # The JVM was started elsewhere, and that is where it looks for relative paths.
+        spark.sql(statement.replace("'output/sample'", f"'{tmp_path}/output/sample'"))
+    for question, theirs in zip(read_statements(QUESTIONS), expected, strict=True):
+        assert to_rows(spark.sql(question).toPandas()) == theirs
