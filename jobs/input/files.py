@@ -31,7 +31,7 @@ def find_input(spark: SparkSession, pattern: str, key: str) -> list[InputFile]:
     try:
         files = find_files(spark, pattern)
     except (PySparkException, Py4JJavaError) as error:
-        raise InputError(f"{key} = '{pattern}' cannot be read: {explain_read_error(error)}") from None
+        raise InputError(f"{key} = '{pattern}' cannot be read: {explain_error(error)}") from None
     if not files:
         raise InputError(f"{key} = '{pattern}': no such file")
     if not any(file.bytes for file in files):
@@ -109,12 +109,12 @@ def read_head(spark: SparkSession, path: str, n_lines: int) -> list[str]:
             head.append(str(lines.next()))
         return head
     except (PySparkException, Py4JJavaError) as error:
-        raise InputError(f"{path}: cannot be read: {explain_read_error(error)}") from None
+        raise InputError(f"{path}: cannot be read: {explain_error(error)}") from None
     finally:
         if stream is not None:
             stream.close()
 
 
-def explain_read_error(error: BaseException) -> str:
+def explain_error(error: BaseException) -> str:
     """What a failure to read comes down to, in one line."""
     return printable(find_root_cause(str(error)))

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
 
 from jobs.errors import ConfigError, InputError
-from jobs.input.files import InputFile, explain_read_error, read_head
+from jobs.input.files import InputFile, explain_error, read_head
 from jobs.input.source import Source, name_column, shorten_name
 from jobs.settings.input import InputConfig
 
@@ -42,14 +42,9 @@ def open_sources(
             f"input.separator = {config.separator!r}: quotes, backslashes and line ends cannot "
             "separate fields"
         )
-    paths = [file.path for file in files]
-    parquet = [_is_parquet(path, config.format) for path in paths]
-    sources = []
-    if any(parquet):
-        sources.append(
-            _open_parquet(spark, [p for p, is_it in zip(paths, parquet, strict=True) if is_it])
-        )
-    texts = [path for path, is_it in zip(paths, parquet, strict=True) if not is_it]
+    parquet = [file.path for file in files if _is_parquet(file.path, config.format)]
+    texts = [file.path for file in files if not _is_parquet(file.path, config.format)]
+    sources = [_open_parquet(spark, parquet)] if parquet else []
     # Files of one directory may order their columns differently: each header is read for itself.
     by_header = sorted((_read_header(spark, path, config.separator), path) for path in texts)
     for header, group in groupby(by_header, key=lambda pair: pair[0]):
@@ -68,7 +63,7 @@ def _open_parquet(spark: SparkSession, paths: list[str]) -> Source:
         frame = spark.read.parquet(*map(_escape_glob, paths), mergeSchema=True)
     except (PySparkException, Py4JJavaError) as error:
         place = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
-        raise InputError(f"{place}: not readable as Parquet: {explain_read_error(error)}") from None
+        raise InputError(f"{place}: not readable as Parquet: {explain_error(error)}") from None
     return Source(
         frame,
         {field.name: field.dataType for field in frame.schema},
