@@ -11,7 +11,7 @@
 """
 
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -53,12 +53,9 @@ def read_ratings(spark: SparkSession, config: InputConfig, clean: CleanConfig) -
         for key, name in (("user", names.user), ("item", names.item), ("rating", names.rating)):
             require_column(source, name, f"input.columns.{key}")
     timestamp = optional_column(sources, names.timestamp, TIMESTAMP, "input.columns.timestamp")
-    user_type = resolve_id_type(
-        spark, sources[0], names.user, config.user_id_type, config.separator
-    )
-    item_type = resolve_id_type(
-        spark, sources[0], names.item, config.item_id_type, config.separator
-    )
+    resolve = partial(resolve_id_type, spark, sources[0], separator=config.separator)
+    user_type = resolve(names.user, config.user_id_type)
+    item_type = resolve(names.item, config.item_id_type)
     parts = [_parse(source, config, clean, timestamp, user_type, item_type) for source in sources]
     return RatingsInput(reduce(DataFrame.unionAll, parts), files, timestamp is not None)
 

@@ -91,7 +91,7 @@ def test_parquet_is_read_in_its_own_types(tmp_path: Path, time: Any) -> None:
 @pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
 def test_what_cannot_be_answered_is_told(tmp_path: Path, name: str) -> None:
     file = tmp_path / name
-    with pytest.raises(InputError, match="not here: .*a\\."):
+    with pytest.raises(InputError, match="not here: "):
         read_user_ratings(make_saved([file]), "1")
     if name == "a.csv":
         write_lines(file, LINES)
