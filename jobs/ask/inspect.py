@@ -6,9 +6,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import csv
 
 from jobs.errors import ConfigError, InputError
 from jobs.process.terminal import printable
+from jobs.ratings.cleaning_rules import order_ratings
+from recsys_core.arrays import Float64Array
 from recsys_core.query.recommender import reconstruct, to_row
 from recsys_core.query.saved_model import SavedModel
 
@@ -65,7 +71,7 @@ def describe_user(saved: SavedModel, ratings: dict[int, float], user: str) -> It
 
 
 def read_user_ratings(saved: SavedModel, user: str) -> dict[int, float]:
-    """item_index -> rating of one user, read from the files the model was trained on.
+    """item_index -> rating of one user, ascending, from the files the model was trained on.
 
     Cleaned as in the nightly job: rows out of range passed over, the latest rating of an item wins.
 
@@ -74,20 +80,19 @@ def read_user_ratings(saved: SavedModel, user: str) -> dict[int, float]:
         ConfigError: the user has no rating of an item in the model.
     """
     rows = pd.concat([_read_rows(file, saved.facts["columns"], user) for file in _files(saved)])
-    low, high = saved.facts["rating_range"]
     rows["rating"] = pd.to_numeric(rows["rating"], errors="coerce")
-    rows = rows[rows["rating"].between(low, high)].sort_values(["timestamp", "rating"])
-    latest = rows.drop_duplicates("item", keep="last")
     # By their text: a quarantined row may hold what is no id at all.
     index_of = {str(item): index for index, item in enumerate(saved.catalog.item_ids.tolist())}
-    found: dict[int, float] = {}
-    for item, rating in zip(latest["item"].tolist(), latest["rating"].tolist(), strict=True):
-        index = index_of.get(str(item).strip())
-        if index is not None:
-            found[index] = rating
-    if not found:
+    rows["item"] = rows["item"].str.strip().map(index_of)
+    rows = rows[rows["item"].notna() & rows["rating"].between(*saved.facts["rating_range"])]
+    if rows.empty:
         raise ConfigError(f"--user {user}: no rating of an item in this model")
-    return dict(sorted(found.items()))
+    items, ratings = rows["item"].to_numpy(np.int64), rows["rating"].to_numpy()
+    order, counts = order_ratings(
+        np.zeros(len(rows), np.int32), pa.array(items), ratings, _read_times(rows["timestamp"])
+    )
+    latest = order[counts]
+    return dict(zip(items[latest].tolist(), ratings[latest].tolist(), strict=True))
 
 
 def _files(saved: SavedModel) -> list[Path]:
@@ -101,19 +106,34 @@ def _files(saved: SavedModel) -> list[Path]:
 
 
 def _read_rows(file: Path, columns: dict[str, Any], user: str) -> pd.DataFrame:
-    """user, item, rating, timestamp of one user, as text but for Parquet's own types."""
-    names = {columns[key]: key for key in ("user", "item", "rating", "timestamp") if columns[key]}
+    """user, item, rating, timestamp of one user, all as text or null."""
+    names = {key: columns[key] for key in ("user", "item", "rating", "timestamp") if columns[key]}
     try:
         if file.suffix in (".parquet", ".pq"):
-            frame = pd.read_parquet(file, columns=list(names))
+            table = pq.read_table(file, columns=[*names.values()])
         else:
-            frame = pd.read_csv(
-                file, usecols=list(names), sep=columns["separator"], dtype=str, on_bad_lines="skip"
-            )
-    except (ValueError, OSError) as error:
+            table = _read_csv(file, [*names.values()], columns["separator"])
+    except (pa.ArrowException, OSError) as error:
         raise InputError(f"{file}: cannot be read as it was for training: {error}") from None
-    frame = frame.rename(columns=names)
-    frame = frame[frame["user"].astype(str) == user]
-    if "timestamp" not in frame:
-        frame["timestamp"] = 0
-    return frame
+    rows = pa.table({key: table.column(name).cast(pa.string()) for key, name in names.items()})
+    theirs: pd.DataFrame = rows.filter(pc.equal(rows.column("user"), user)).to_pandas()
+    return theirs.reindex(columns=["user", "item", "rating", "timestamp"])
+
+
+def _read_csv(file: Path, names: list[str], separator: str) -> pa.Table:
+    """These columns as text; rows with another number of fields than the header are passed over."""
+    return csv.read_csv(
+        file,
+        parse_options=csv.ParseOptions(delimiter=separator, invalid_row_handler=lambda row: "skip"),
+        convert_options=csv.ConvertOptions(
+            include_columns=names, column_types=dict.fromkeys(names, pa.string())
+        ),
+    )
+
+
+def _read_times(texts: pd.Series) -> Float64Array:
+    """Seconds since 1970 from numbers and times as text; -inf for what is neither."""
+    number = pd.to_numeric(texts, errors="coerce")
+    time = pd.to_datetime(texts.where(number.isna()), errors="coerce", utc=True, format="ISO8601")
+    seconds = (time - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
+    return number.fillna(seconds).fillna(-np.inf).to_numpy(np.float64)

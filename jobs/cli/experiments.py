@@ -1,6 +1,7 @@
 """``evaluate`` and ``tune``."""
 
 import importlib.util
+from functools import partial
 from pathlib import Path
 
 import click
@@ -31,16 +32,28 @@ def evaluate(
 
     set_up_logging()
     config = load_settings(config_file, overrides)
-    from jobs.experiments.bring_ratings import measure_models
+    from jobs.experiments.bring_ratings import bring_ratings
     from jobs.experiments.evaluation_table import (
         tabulate_lists,
         tabulate_predictions,
         write_evaluation,
     )
     from jobs.process.terminal import print_table
+    from jobs.stages.evaluate import evaluate_candidates
+    from jobs.stages.train import train_model
 
     with opened_spark(config) as spark:
-        report = measure_models(spark, config, models or config.train.models)
+        ratings = bring_ratings(
+            spark, config.input, config.clean, config.evaluate, config.train, config.spark
+        )
+        report = evaluate_candidates(
+            ratings,
+            models or config.train.models,
+            train_model,
+            settings=config.train,
+            rules=config.evaluate,
+            rating_range=config.clean.rating_range,
+        )
     for k in config.evaluate.cutoffs:
         print_table(tabulate_lists(report, k))
     predictions = tabulate_predictions(report)
@@ -74,13 +87,25 @@ def tune(trials: int | None, output: Path, config_file: Path, overrides: tuple[s
     for package in ("optuna", "matplotlib"):
         if importlib.util.find_spec(package) is None:
             raise MachineError(f"tune needs {package}: pip install 'recsys-nightly[tune]'")
-    from jobs.experiments.bring_ratings import tune_settings
+    from jobs.experiments.bring_ratings import bring_ratings
+    from jobs.experiments.tune import tune_models
     from jobs.experiments.tuning_report import require_directory, tabulate_tuning, write_tuning
     from jobs.process.terminal import print_table
+    from jobs.stages.train import train_model
 
     require_directory(output)
     with opened_spark(config) as spark:
-        tuning = tune_settings(spark, config, trials or config.tune.trials)
+        ratings = bring_ratings(
+            spark, config.input, config.clean, config.evaluate, config.train, config.spark
+        )
+        tuning = tune_models(
+            ratings,
+            config.tune.with_trials(trials or config.tune.trials),
+            partial(train_model, quiet=True),
+            settings=config.train,
+            rules=config.evaluate,
+            rating_range=config.clean.rating_range,
+        )
     write_tuning(tuning, config.with_training(tuning.best), output)
     print_table(tabulate_tuning(tuning))
     click.echo(f"best settings: {output}/best.toml; all trials: {output}/trials.parquet, .png")

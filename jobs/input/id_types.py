@@ -6,22 +6,26 @@ from collections.abc import Sequence
 from pyspark.sql import SparkSession
 from pyspark.sql.types import StringType
 
-from jobs.input.formats import Source, read_head
-from jobs.settings.input import IdType, InputConfig
+from jobs.input.files import read_head
+from jobs.input.source import Source
+from jobs.settings.input import IdType
 
 _SAMPLE_ROWS = 1000
 
 
 def resolve_id_type(
-    spark: SparkSession,
-    config: InputConfig,
-    sources: Sequence[Source],
-    name: str,
-    configured: IdType,
+    spark: SparkSession, source: Source, name: str, configured: IdType, separator: str
 ) -> IdType:
+    """``integer`` or ``string``: the configured type, or for ``auto`` that of the data.
+
+    Parquet says its own; of CSV the first thousand rows of one file are looked at.
+
+    Args:
+        name: of the ids' column.
+        separator: of CSV fields.
+    """
     if configured != "auto":
         return configured
-    source = sources[0]
     column_type = source.types[name]
     if not isinstance(column_type, StringType):
         return "integer"
@@ -29,7 +33,7 @@ def resolve_id_type(
         return "string"
     lines = read_head(spark, source.file, _SAMPLE_ROWS + 1)[1:]
     position = list(source.columns).index(name)
-    rows = [row for line in lines for row in _split_line(line, config.separator)]
+    rows = [row for line in lines for row in _split_line(line, separator)]
     return _guess_id_type([row[position].strip() for row in rows if len(row) > position])
 
 

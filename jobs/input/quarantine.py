@@ -1,4 +1,4 @@
-"""What a field of a row means, and why the row is refused where it means nothing.
+"""Why a row is refused: what each field means, and the reason where it means nothing.
 
 Text is parsed here, as Spark's CSV parser takes NaN, 1e13 and an empty id for valid.
 """
@@ -19,7 +19,7 @@ from pyspark.sql.types import (
 )
 
 from jobs.errors import InputError
-from jobs.input.formats import Source
+from jobs.input.source import Source
 from jobs.settings.clean import CleanConfig
 from jobs.settings.input import IdType
 
@@ -60,7 +60,14 @@ def holds_half_a_quote(source: Source, exact: Sequence[str]) -> Column:
 
 
 def parse_id(source: Source, name: str, id_type: IdType, kind: str) -> tuple[Column, Column]:
-    """The id and the reason to refuse it (null where there is none)."""
+    """The id and the reason to refuse it (null where there is none).
+
+    Args:
+        kind: whose id it is, for the reason: 'user' or 'item'.
+
+    Raises:
+        InputError: a column of a type that holds no ids; as those below for theirs.
+    """
     column, column_type = source[name], source.types[name]
     if not isinstance(column_type, (StringType, IntegralType)) and not (
         isinstance(column_type, DecimalType) and column_type.scale == 0
@@ -87,7 +94,14 @@ def parse_id(source: Source, name: str, id_type: IdType, kind: str) -> tuple[Col
     return F.when(exact, value), refusal
 
 
+def parse_usable_id(source: Source, name: str, id_type: IdType, kind: str) -> Column:
+    """The id, null where the row is malformed or its id refused."""
+    value, refusal = parse_id(source, name, id_type, kind)
+    return F.when(~source.malformed & refusal.isNull(), value)
+
+
 def parse_rating(source: Source, name: str, clean: CleanConfig) -> tuple[Column, Column]:
+    """The rating and the reason to refuse it: no finite number of the range."""
     column, column_type = source[name], source.types[name]
     if not isinstance(column_type, (StringType, NumericType)):
         raise InputError(
@@ -110,7 +124,11 @@ def parse_rating(source: Source, name: str, clean: CleanConfig) -> tuple[Column,
 
 
 def parse_timestamp(source: Source, name: str | None) -> tuple[Column, Column]:
-    """Seconds since 1970 from a number, a time, or text of either."""
+    """Seconds since 1970 from a number, a time, or text of either; and the reason to refuse it.
+
+    Args:
+        name: of the column; None where the input has no times.
+    """
     nothing = F.lit(None)
     if name is None:
         return nothing.cast("bigint"), nothing.cast("string")

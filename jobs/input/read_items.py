@@ -8,9 +8,10 @@ import pandas as pd
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.input.files import InputFile
-from jobs.input.formats import find_input, open_sources, optional_column, require_column
-from jobs.input.quarantine import parse_id
+from jobs.input.files import InputFile, find_input
+from jobs.input.formats import open_sources
+from jobs.input.quarantine import parse_usable_id
+from jobs.input.source import optional_column, require_column
 from jobs.settings.input import IdType, InputConfig
 from jobs.tables.columns import ITEM_ID
 
@@ -49,10 +50,9 @@ def read_items(spark: SparkSession, config: InputConfig, item_id_type: IdType) -
     for source in sources:
         require_column(source, names.item, "input.item_columns.item")
         require_column(source, names.title, "input.item_columns.title")
-        item_id, refusal = parse_id(source, names.item, item_id_type, "item")
         parts.append(
             source.frame.select(
-                F.when(~source.malformed & refusal.isNull(), item_id).alias(ITEM_ID),
+                parse_usable_id(source, names.item, item_id_type, "item").alias(ITEM_ID),
                 _read_text(source[names.title]).alias("title"),
                 (_read_text(source[genres]) if genres else F.lit(None)).alias("genres"),
             )

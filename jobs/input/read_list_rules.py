@@ -1,18 +1,18 @@
 """Read what the rules of lists name: items by id or file, and genres."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 from jobs.errors import ConfigError, InputError
-from jobs.input.files import InputFile
-from jobs.input.formats import find_input, open_sources, require_column
-from jobs.input.quarantine import parse_id
+from jobs.input.files import InputFile, find_input
+from jobs.input.formats import open_sources
+from jobs.input.quarantine import parse_usable_id
+from jobs.input.source import require_column
 from jobs.settings.input import IdType, InputConfig
 from jobs.settings.lists import ItemSet, RulesConfig
 from recsys_core.items.genres import split_genres
@@ -32,30 +32,39 @@ def read_item_set(
         ConfigError: ids of another type than the items'.
         InputError: as ``read_items``; an id that does not parse, as half a list would be no rule.
     """
+    if isinstance(item_set, str):
+        files = find_input(spark, item_set, key)
+        ids = _read_ids(spark, config, files, item_id_type, f"{key} = '{item_set}'")
+        return sorted(set(ids)), files
     wanted = str if item_id_type == "string" else int
-    if not isinstance(item_set, str):
-        for given in item_set:
-            if type(given) is not wanted:
-                raise ConfigError(
-                    f"{key} = [... {given!r} ...]: item ids are "
-                    f"{'text' if wanted is str else 'integers'} (input.item_id_type)"
-                )
-        return sorted(set(item_set)), []
-    files = find_input(spark, item_set, key)
-    parts = []
+    for given in item_set:
+        if type(given) is not wanted:
+            raise ConfigError(
+                f"{key} = [... {given!r} ...]: item ids are "
+                f"{'text' if wanted is str else 'integers'} (input.item_id_type)"
+            )
+    return sorted(set(item_set)), []
+
+
+def _read_ids(
+    spark: SparkSession,
+    config: InputConfig,
+    files: Sequence[InputFile],
+    item_id_type: IdType,
+    label: str,
+) -> list[Any]:
+    name, parts = config.item_columns.item, []
     for source in open_sources(spark, config, files, multi_line=True):
-        require_column(source, config.item_columns.item, "input.item_columns.item")
-        item_id, refusal = parse_id(source, config.item_columns.item, item_id_type, "item")
-        parts.append(
-            source.frame.select(F.when(~source.malformed & refusal.isNull(), item_id).alias("id"))
-        )
+        require_column(source, name, "input.item_columns.item")
+        item_id = parse_usable_id(source, name, item_id_type, "item")
+        parts.append(source.frame.select(item_id.alias("id")))
     ids = reduce(DataFrame.unionAll, parts).toArrow().column("id")
     if ids.null_count:
         raise InputError(
-            f"{key} = '{item_set}': {ids.null_count:,} of {len(ids):,} rows have no usable "
-            f"{item_id_type} id; mend the file"
+            f"{label}: {ids.null_count:,} of {len(ids):,} rows have no usable {item_id_type} id; "
+            "mend the file"
         )
-    return sorted(set(ids.to_pylist())), files
+    return list(ids.to_pylist())
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Read ratings and items by column name, and say of each row whether it can be used.
+"""Read ratings by column name, and say of each row whether it can be used.
 
 ``read_ratings`` gives one frame with a row for every input row:
 
@@ -8,20 +8,19 @@
     timestamp  bigint             seconds since 1970, or null
     reason     string             why the row is refused; null for a valid row
     raw, file  string             the row as read and its file; null for a valid row
-
-Text is parsed here, as Spark's CSV parser takes NaN, 1e13 and an empty id for valid.
 """
 
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.input.files import InputFile
-from jobs.input.formats import Source, find_input, open_sources, optional_column, require_column
+from jobs.input.files import InputFile, find_input
+from jobs.input.formats import open_sources
 from jobs.input.id_types import resolve_id_type
 from jobs.input.quarantine import holds_half_a_quote, parse_id, parse_rating, parse_timestamp
+from jobs.input.source import Source, optional_column, require_column
 from jobs.settings.clean import CleanConfig
 from jobs.settings.input import IdType, InputConfig
 from jobs.tables.columns import FILE, ITEM_ID, RATING, RAW, REASON, TIMESTAMP, USER_ID
@@ -54,8 +53,9 @@ def read_ratings(spark: SparkSession, config: InputConfig, clean: CleanConfig) -
         for key, name in (("user", names.user), ("item", names.item), ("rating", names.rating)):
             require_column(source, name, f"input.columns.{key}")
     timestamp = optional_column(sources, names.timestamp, TIMESTAMP, "input.columns.timestamp")
-    user_type = resolve_id_type(spark, config, sources, names.user, config.user_id_type)
-    item_type = resolve_id_type(spark, config, sources, names.item, config.item_id_type)
+    resolve = partial(resolve_id_type, spark, sources[0], separator=config.separator)
+    user_type = resolve(names.user, config.user_id_type)
+    item_type = resolve(names.item, config.item_id_type)
     parts = [_parse(source, config, clean, timestamp, user_type, item_type) for source in sources]
     return RatingsInput(reduce(DataFrame.unionAll, parts), files, timestamp is not None)
 

@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 
 from jobs.input.files import InputFile
 from jobs.input.read_ratings import RatingsInput
-from jobs.ratings.clean import FunnelStep
+from jobs.ratings.funnel import FunnelStep
 from jobs.runs.run import Run
 from jobs.settings.config import Config
 from jobs.settings.input import InputConfig

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 from pyspark.sql.types import DataType
@@ -16,19 +17,15 @@ from jobs.machine.plan import InputSize, ModelNeeds, Plan, bound_training, make_
 from jobs.machine.session import choose_partitions
 from jobs.night.context import Night
 from jobs.night.reuse import ReusedModel, load_reused, take_items
-from jobs.ratings.clean import (
-    CleanRatings,
-    FunnelStep,
-    GivenItems,
-    clean_ratings,
-    require_few_refused,
-)
-from jobs.ratings.gather import RowAccount, account_rows
+from jobs.ratings.clean import CleanRatings
+from jobs.ratings.cleaning_rules import GivenItems
+from jobs.ratings.funnel import FunnelStep
+from jobs.ratings.gather import RowAccount
 from jobs.ratings.hold_out import needs_times
-from jobs.ratings.index import IndexedRatings, index_ratings
-from jobs.ratings.recent import collect_candidates
+from jobs.ratings.index import IndexedRatings
+from jobs.ratings.prepare import clean_and_index
+from jobs.ratings.recent import N_CANDIDATES
 from jobs.runs.staged import StagedRun
-from jobs.settings.config import Config
 from jobs.stages.item_catalog import make_catalog
 from jobs.stages.list_rules import find_allowed
 from jobs.tables.columns import ITEM_ID, USER_ID
@@ -105,25 +102,24 @@ def prepare_ratings(night: Night, source: NightInput) -> NightRatings:
         InputError: the rules leave nothing, or more rows are refused than the settings allow.
         MachineError: the night cannot fit; nothing has been trained yet.
     """
-    config, given = night.config, source.given
-    with night.clock.stage("clean"):  # Spark is lazy: the rows are read here
-        n_partitions = choose_partitions(night.spark, config.spark, source.ratings.bytes)
-        account = account_rows(
-            source.ratings.rows,
-            n_partitions,
-            keep_times=_splits_by_time(config, source),
-            keep_recent=config.publish.report,
-        )
-        _keep_refused(night.staged, account)
-        clean = clean_ratings(account, config.clean, given)
-        require_few_refused(account.refused, clean.funnel[0].rows, config.clean.max_bad_fraction)
-        _keep_excluded(night.staged, clean)
-    with night.clock.stage("index"):
-        indexed = index_ratings(clean.ratings, clean.items, given.index if given else None)
-        candidates = collect_candidates(account.frame) if config.publish.report else None
-        account.frame.unpersist()  # from here on everything runs on the indexed ratings
-        catalog = make_catalog(indexed, clean.excluded_items, source.items.items)
-        allowed = find_allowed(source.rules, catalog)
+    config = night.config
+    n_partitions = choose_partitions(night.spark, config.spark, source.ratings.bytes)
+    measures = source.reused is None and config.evaluates
+    prepared = clean_and_index(
+        source.ratings.rows,
+        n_partitions,
+        config.clean,
+        given=source.given,
+        keep_times=measures
+        and needs_times(config.evaluate, has_timestamp=source.ratings.has_timestamp),
+        n_recent=N_CANDIDATES if config.publish.report else 0,
+        stage=night.clock.stage,
+        keep_refused=partial(_keep_refused, night.staged),
+        keep_excluded=partial(_keep_excluded, night.staged),
+    )
+    indexed, clean = prepared.indexed, prepared.clean
+    catalog = make_catalog(indexed, clean.excluded_items, source.items.items)
+    allowed = find_allowed(source.rules, catalog)
     size = InputSize(clean.funnel[-1].rows, clean.funnel[-1].users, len(catalog))
     if source.reused is None:
         model = bound_training(size, config.train, evaluates=config.evaluates)
@@ -131,15 +127,8 @@ def prepare_ratings(night: Night, source: NightInput) -> NightRatings:
         model = ModelNeeds(source.reused.n_columns)
     plan = make_plan(size, model, config.rules, k=config.score.k, n_partitions=n_partitions)
     require_fit(plan, read_limits(night.spark))
-    return NightRatings(indexed, catalog, allowed, clean.funnel, account.refused, candidates, plan)
-
-
-def _splits_by_time(config: Config, source: NightInput) -> bool:
-    """Whether ratings will be held out by their times."""
-    return (
-        source.reused is None
-        and config.evaluates
-        and needs_times(config.evaluate, has_timestamp=source.ratings.has_timestamp)
+    return NightRatings(
+        indexed, catalog, allowed, clean.funnel, prepared.refused, prepared.candidates, plan
     )
 
 

@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from jobs.errors import ConfigError, InputError
 from jobs.night.choices import Choices
-from jobs.ratings.clean import GivenItems
+from jobs.ratings.cleaning_rules import GivenItems
 from jobs.runs.current import find_current
 from jobs.runs.model_files import open_model
 from jobs.runs.records import RunRecord, read_current

@@ -9,13 +9,13 @@ from jobs.night.context import Night
 from jobs.night.make_model import NightModel
 from jobs.night.prepare_ratings import NightInput, NightRatings
 from jobs.night.reuse import ReusedModel, find_earlier_lists
-from jobs.ratings.recent import list_recent
 from jobs.report.counting.count_run import sample_users
 from jobs.report.counting.spark_tables import SparkTables
 from jobs.stages.changed_users import ScoringWork, hash_ratings, score_everyone, split_work
 from jobs.stages.cluster import LabelledItems
 from jobs.stages.item_catalog import add_titles
 from jobs.stages.list_rules import make_rules
+from jobs.stages.recent_ratings import list_recent
 from jobs.stages.score import (
     fold_in_users,
     list_popular,

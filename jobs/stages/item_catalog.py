@@ -5,7 +5,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.ratings.index import IndexedRatings
-from jobs.tables.columns import ITEM_ID
+from jobs.tables.columns import ITEM_ID, REASON, TITLE
 from recsys_core.items.catalog import ExcludedItem, ItemCatalog
 
 
@@ -20,34 +20,31 @@ def make_catalog(
         genres.
     """
     index, known = indexed.index, items.set_index(ITEM_ID)
-    titles = _to_texts(known["title"].reindex(index.item_ids))
-    genres = _to_texts(known["genres"].reindex(index.item_ids))
-    dropped_titles = _to_texts(known["title"].reindex(dropped[ITEM_ID]))
-    excluded = [
-        ExcludedItem(item_id, title, reason, int(count))
-        for item_id, title, reason, count in zip(
-            dropped[ITEM_ID].tolist(),
-            dropped_titles,
-            dropped["reason"].tolist(),
-            dropped["rating_count"].tolist(),
-            strict=True,
-        )
-    ]
     return ItemCatalog(
         index,
-        titles,
-        genres,
+        _to_texts(known[TITLE].reindex(index.item_ids)),
+        _to_texts(known["genres"].reindex(index.item_ids)),
         indexed.items["rating_count"].to_numpy(),
         indexed.items["mean_rating"].to_numpy(),
-        excluded,
+        _list_excluded(dropped, known[TITLE]),
     )
+
+
+def _list_excluded(dropped: pd.DataFrame, titles: pd.Series) -> list[ExcludedItem]:
+    columns = (
+        dropped[ITEM_ID].tolist(),
+        _to_texts(titles.reindex(dropped[ITEM_ID])),
+        dropped[REASON].tolist(),
+        dropped["rating_count"].tolist(),
+    )
+    return [ExcludedItem(*row) for row in zip(*columns, strict=True)]
 
 
 def add_titles(lists: DataFrame, catalog: ItemCatalog) -> DataFrame:
     """``lists`` with the column ``title``, null where an item has none; its rows stay in place."""
     id_type = lists.schema[ITEM_ID].dataType.simpleString()
-    titles = pd.DataFrame({ITEM_ID: catalog.item_ids, "title": catalog.titles})
-    known = lists.sparkSession.createDataFrame(titles, f"{ITEM_ID} {id_type}, title string")
+    titles = pd.DataFrame({ITEM_ID: catalog.item_ids, TITLE: catalog.titles})
+    known = lists.sparkSession.createDataFrame(titles, f"{ITEM_ID} {id_type}, {TITLE} string")
     return lists.join(F.broadcast(known), ITEM_ID, how="left")
 
 

@@ -1,4 +1,4 @@
-"""The business rules of ``rules.*`` in terms of this night's items."""
+"""What lists may hold: the rules of ``rules.*`` in terms of this night's items."""
 
 import logging
 from collections.abc import Mapping
@@ -26,20 +26,25 @@ def find_allowed(named: RuleInput, catalog: ItemCatalog) -> Int32Array | None:
         return None
     is_allowed = np.full(len(catalog), named.allow is None)
     for key, ids, allows in (("allow", named.allow or [], True), ("block", named.block, False)):
-        found = [catalog.index.get(item_id) for item_id in ids]
-        is_allowed[[item for item in found if item is not None]] = allows
-        if None in found:
-            logger.info(
-                "rules.%s: %s of %s ids are not among the items of this run",
-                key,
-                f"{found.count(None):,}",
-                f"{len(found):,}",
-            )
+        is_allowed[_find_items(key, ids, catalog)] = allows
     if not is_allowed.any():
         raise InputError(
             f"rules.allow and rules.block leave none of the {len(catalog):,} items to recommend"
         )
     return np.flatnonzero(is_allowed).astype(np.int32)
+
+
+def _find_items(key: str, ids: list[Any], catalog: ItemCatalog) -> list[int]:
+    """The indices of the ids that are items of this run; says how many are not."""
+    found = [catalog.index.get(item_id) for item_id in ids]
+    if None in found:
+        logger.info(
+            "rules.%s: %s of %s ids are not among the items of this run",
+            key,
+            f"{found.count(None):,}",
+            f"{len(found):,}",
+        )
+    return [item for item in found if item is not None]
 
 
 def make_rules(

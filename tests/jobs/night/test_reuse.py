@@ -34,7 +34,8 @@ from jobs.night.reuse import (
     require_item_ids,
     require_scored_users,
 )
-from jobs.ratings.clean import GivenItems, clean_ratings
+from jobs.ratings.clean import clean_ratings
+from jobs.ratings.cleaning_rules import GivenItems
 from jobs.ratings.gather import account_rows
 from jobs.ratings.index import index_ratings
 from jobs.runs.current import find_current

@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from builders import make_config, write_csv
 from hypothesis import HealthCheck, given, settings
@@ -11,10 +12,20 @@ from pyspark.sql import SparkSession
 
 from jobs.errors import InputError
 from jobs.input.read_ratings import read_ratings
+from jobs.ratings import cleaning_rules
 from jobs.ratings.clean import CleanRatings, clean_ratings
+from jobs.ratings.cleaning_rules import (
+    ITEM_RULES,
+    GivenItems,
+    ItemRule,
+    order_ratings,
+    settle_rules,
+)
+from jobs.ratings.funnel import FunnelStep
 from jobs.ratings.gather import RowAccount, account_rows
 from jobs.ratings.index import index_ratings
 from jobs.stages.audit.excluded import audit_excluded
+from recsys_core.items.index import ItemIndex
 
 
 def account(spark: SparkSession, path: Path, n_partitions: int = 2, **rules: Any) -> RowAccount:
@@ -92,12 +103,72 @@ def test_the_funnel_says_what_each_rule_left(spark: SparkSession, lines_file: Pa
     ]
 
 
+@pytest.mark.parametrize("unknown", [np.iinfo(np.int64).min, -np.inf])
+def test_the_latest_rating_counts_and_then_the_highest(unknown: float) -> None:
+    rows = [  # user, item, rating, time; whether it counts
+        (0, "b", 2.0, 2**60, False),
+        (0, "b", 1.0, 2**60 + 300, True),
+        (0, "a", 4.0, unknown, False),
+        (0, "a", 1.0, 5, True),
+        (1, "b", 2.0, unknown, False),
+        (1, "b", 3.0, unknown, True),
+        (1, "a", 3.0, 7, True),
+    ]
+    user, item, rating, time, expected = map(list, zip(*rows, strict=True))
+    for start in range(len(rows)):
+        turned = np.roll(np.arange(len(rows)), start)
+        order, counts = order_ratings(
+            np.array(user, np.int32)[turned],
+            pa.array([item[place] for place in turned]),
+            np.array(rating)[turned],
+            np.array(time)[turned],
+        )
+        places = turned[order]
+        assert [(user[place], item[place]) for place in places] == sorted(
+            zip(user, item, strict=True)
+        )
+        assert [expected[place] for place in places] == counts.tolist()
+
+
 def test_users_are_counted_once_whatever_their_rows(spark: SparkSession, tmp_path: Path) -> None:
     of_many_pieces = [f"1,{item},4.0,0" for item in range(10_001)]
     lines = [*of_many_pieces, "2,1,9.0,0", "2,2,9.0,0", "3,1,9.0,0", "3,2,4.0,0"]
     rows = account(spark, write_csv(tmp_path / "r.csv", lines))
     assert (rows.n_users, rows.n_valid_users) == (3, 2)  # all rows of user 2 are refused
     assert rows.refused == {"rating outside 0.5 to 5": 3}
+
+
+def test_one_more_item_rule_is_one_entry(
+    spark: SparkSession, lines_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Funnel, excluded and messages follow the list of rules, however long it is."""
+    mild = ItemRule(
+        step="mild",
+        setting="max_rating",
+        keeps=lambda items, most: items["mean_rating"] < most - 1,
+        rule="items with a mean rating 1 below {:g}",
+        reason="mean rating near {:g}",
+        lost="item with a mean rating near {:g}",
+    )
+    monkeypatch.setattr(cleaning_rules, "ITEM_RULES", (*ITEM_RULES, mild))
+    cleaned = clean(spark, lines_file)
+    assert kept_rows(cleaned) == [(1, 20, 2.0), (2, 20, 1.5)]
+    assert cleaned.funnel[-3:] == [
+        FunnelStep("liked", "items with a mean rating of at least 0", 5, 3, 3),
+        FunnelStep("mild", "items with a mean rating 1 below 5", 2, 2, 1),
+        FunnelStep("active", "users with at least 1 ratings", 2, 2, 1),
+    ]
+    excluded = {tuple(row) for row in cleaned.excluded.collect()}
+    assert excluded >= {
+        ("rows", None, "item with a mean rating near 5", 3),
+        ("item", "10", "mean rating near 5", 2),
+        ("item", "30", "mean rating near 5", 1),
+        ("user", "3", "no rating of the items kept", 1),
+    }
+    with pytest.raises(InputError, match="after the rule 'items with a mean rating 1 below 2': 2 "):
+        clean(spark, lines_file, max_rating=2)
+    given = settle_rules(make_config(lines_file).clean, GivenItems(ItemIndex.from_ids([10]), "X"))
+    assert given.item_steps[-1].rule == "clean.max_rating is not applied to X"
 
 
 def test_what_is_left_out_is_listed_with_its_reason(spark: SparkSession, lines_file: Path) -> None:

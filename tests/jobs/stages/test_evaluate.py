@@ -16,18 +16,20 @@ from pyspark.ml.evaluation import RankingEvaluator, RegressionEvaluator
 from pyspark.sql import SparkSession
 
 from jobs.errors import GateError, InputError
-from jobs.experiments.bring_ratings import bring_ratings, measure_models
+from jobs.experiments.bring_ratings import bring_ratings
 from jobs.experiments.evaluation_table import tabulate_lists, tabulate_predictions, write_evaluation
 from jobs.night.night import run_nightly
 from jobs.ratings.hold_out import hold_out, hold_out_twice
 from jobs.settings.config import Config
+from jobs.stages.evaluate import EvaluationReport, evaluate_candidates
+from jobs.stages.train import train_model
 from recsys_core.evaluation.metrics import (
     measure_lists,
     measure_predictions,
     predict_ratings,
     rank_users,
 )
-from recsys_core.evaluation.splits import hold_out_at_random
+from recsys_core.evaluation.splits import TimedRatings, hold_out_at_random
 from recsys_core.models.registry import MODELS
 
 NIGHT = date(2026, 11, 21)
@@ -42,6 +44,23 @@ UNTRAINED = {"model": "mf", "mf": {"epochs": 1, "learning_rate": 1e-9}}
 def make_sample_config(night: SampleNight, output: Path | str = "unused", **more: Any) -> Config:
     sections = {"clean": {"min_item_ratings": 5}, "train": SMALL, **more}
     return make_config(night.data / "ratings.csv", output, **sections)
+
+
+def bring(spark: SparkSession, config: Config) -> TimedRatings:
+    return bring_ratings(
+        spark, config.input, config.clean, config.evaluate, config.train, config.spark
+    )
+
+
+def measure_models(spark: SparkSession, config: Config, models: list[str]) -> EvaluationReport:
+    return evaluate_candidates(
+        bring(spark, config),
+        models,
+        train_model,
+        settings=config.train,
+        rules=config.evaluate,
+        rating_range=config.clean.rating_range,
+    )
 
 
 def test_ranking_metrics_are_those_of_spark(spark: SparkSession) -> None:
@@ -155,7 +174,7 @@ def test_splits_by_time_hold_out_what_came_last(spark: SparkSession, tmp_path: P
             evaluate={"split": "latest", "latest": 2},
             spark={"shuffle_partitions": n_partitions},
         )
-        timed = bring_ratings(spark, config)
+        timed = bring(spark, config)
         split = hold_out(timed, config.evaluate)
         for user in range(6):
             rated = [item for item in order if (user + item) % 7]
