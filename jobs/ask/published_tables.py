@@ -17,7 +17,7 @@ import pyarrow.dataset as ds
 
 from jobs.errors import ConfigError, InputError
 from jobs.runs.run import Run
-from jobs.storage.open import local_path
+from jobs.storage.local import local_path
 from jobs.tables.published import RECOMMENDATIONS, Table
 
 Id: TypeAlias = int | str

@@ -38,7 +38,7 @@ def evaluate(
     )
     from jobs.process.terminal import print_table
 
-    with opened_spark(config) as spark:
+    with opened_spark(config.spark) as spark:
         report = measure_models(spark, config, models or config.train.models)
     for k in config.evaluate.cutoffs:
         print_table(tabulate_lists(report, k))
@@ -78,7 +78,7 @@ def tune(trials: int | None, output: Path, config_file: Path, overrides: tuple[s
     from jobs.process.terminal import print_table
 
     require_directory(output)
-    with opened_spark(config) as spark:
+    with opened_spark(config.spark) as spark:
         tuning = tune_settings(spark, config, trials or config.tune.trials)
     write_tuning(tuning, output)
     print_table(tabulate_tuning(tuning))

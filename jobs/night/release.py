@@ -100,7 +100,7 @@ def release_run(
         place = candidate.staged.keep(manifest)
         directory = f"{storage.root}/{place}"
         if leads and not rejected:
-            lead_readers(spark, config, storage, run)
+            lead_readers(spark, storage, run, config.publish.table)
         _remove_old_runs(config, storage)
     if rejected:
         require_passed(checks, directory)
