@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from nights import SampleNight
 from paths import CONF
@@ -32,9 +33,9 @@ def output(sample_night: SampleNight, tmp_path_factory: pytest.TempPathFactory) 
     "command",
     [
         "show --user 42 {where}",
-        "show --item 1 {where}",
-        "recommend --model {model} --rate 1=5 --explain",
-        "similar --model {model} --item 1",
+        "show --item {item} {where}",
+        "recommend --model {model} --rate {item}=5 --explain",
+        "similar --model {model} --item {item}",
         "inspect --model {model} --user 42",
         f"personas --model {{model}} --file {CONF}/personas.toml",
         "runs {where}",
@@ -56,6 +57,7 @@ def test_a_command_without_spark_imports_none(command: str, output: Path, tmp_pa
         where=f"--set output.path={output}",
         model=output / "current" / "model",
         run=(output / "current").resolve().name,
+        item=pq.read_table(output / "current" / "item_clusters")["item_id"][0],
     ).split()
     done = subprocess.run(
         [sys.executable, "-c", ANSWER, *words],
