@@ -27,7 +27,8 @@ def show(
 ) -> None:
     """Tell what a published run says of a user or an item. Without Spark."""
     from jobs.ask.published_tables import open_by_id, open_current, open_run
-    from jobs.ask.show import describe_item, describe_user
+    from jobs.ask.show_item import describe_item
+    from jobs.ask.show_user import describe_user
     from jobs.runs.run import RUN_ID
 
     if (user is None) == (item is None):
@@ -87,7 +88,7 @@ def recommend(
 @exits_with_one_line
 def similar(directory: Path, item: str, k: int) -> None:
     """List the items nearest to one. Without Spark."""
-    from jobs.ask.recommend import format_similar
+    from jobs.ask.similar import format_similar
     from jobs.runs.model_files import load_model
     from recsys_core.query.recommender import find_similar
 
