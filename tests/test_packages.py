@@ -66,7 +66,7 @@ def test_the_zip_holds_every_package_with_its_templates_and_nothing_else(checkou
     assert list_archive(archive) == sorted(list_sources(checkout))
 
 
-def test_the_zip_is_made_anew_only_when_a_source_comes_or_goes(checkout: Path) -> None:
+def test_the_zip_is_made_anew_only_when_a_source_comes_goes_or_changes(checkout: Path) -> None:
     venv, deep = checkout.parent / "venv", checkout / "jobs" / "report" / "deep" / "deeper"
 
     def remake() -> tuple[list[str], int]:
@@ -78,6 +78,10 @@ def test_the_zip_is_made_anew_only_when_a_source_comes_or_goes(checkout: Path) -
 
     before, first = remake()
     assert remake() == (before, first)
+    for source in (deep / "__init__.py", deep / "templates" / "page.jinja"):
+        source.write_text("# changed")
+        last, (_, first) = first, remake()
+        assert first != last
     (deep / "templates" / "more.css").touch()
     more, _ = remake()
     assert set(more) - set(before) == {"jobs/report/deep/deeper/templates/more.css"}
