@@ -82,17 +82,6 @@ def load_reused(storage: Storage, choices: Choices) -> ReusedModel | None:
     return reused
 
 
-def take_items(reused: ReusedModel, config: TrainConfig, item_id_type: IdType) -> GivenItems:
-    """The items of a model that is used again; logs that it is.
-
-    Raises:
-        InputError: item ids of the input are of another type.
-    """
-    require_item_ids(reused, item_id_type)
-    announce_reuse(reused, config)
-    return GivenItems(reused.saved.catalog.index, reused.origin)
-
-
 def load_current_model(storage: Storage) -> ReusedModel:
     """The model of the current run.
 
@@ -138,6 +127,17 @@ def require_scored_users(storage: Storage, run: Run) -> None:
             f"--changed-only: run {run.run_id} has no table '{SCORED_USERS.name}'; run once "
             "without --changed-only and with publish.scored_users = true"
         )
+
+
+def take_items(reused: ReusedModel, config: TrainConfig, item_id_type: IdType) -> GivenItems:
+    """The items of a model that is used again; logs that it is.
+
+    Raises:
+        InputError: item ids of the input are of another type.
+    """
+    require_item_ids(reused, item_id_type)
+    announce_reuse(reused, config)
+    return GivenItems(reused.saved.catalog.index, reused.origin)
 
 
 def require_item_ids(reused: ReusedModel, id_type: str) -> None:
