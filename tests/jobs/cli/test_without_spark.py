@@ -17,9 +17,24 @@ from jobs.cli.main import main
 try:
     main(sys.argv[1:])
 except SystemExit as end:
-    heavy = {"pyspark", "py4j", "torch", "sklearn"} & set(sys.modules)
-    print(json.dumps([end.code, sorted(heavy)]), file=sys.stderr)
+    print(json.dumps([end.code, [*sys.modules]]), file=sys.stderr)
 """
+SPARK_AND_TRAINERS = {"pyspark", "py4j", "torch", "sklearn"}
+
+
+def find_imported(heavy: set[str], *words: str, cwd: Path) -> set[str]:
+    """Which of these packages a command, which must end well, imports."""
+    done = subprocess.run(
+        [sys.executable, "-c", ANSWER, *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    code, imported = json.loads(done.stderr.splitlines()[-1])
+    assert code == 0, done.stderr
+    return heavy & set(imported)
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +74,10 @@ def test_a_command_without_spark_imports_none(command: str, output: Path, tmp_pa
         run=(output / "current").resolve().name,
         item=pq.read_table(output / "current" / "item_clusters")["item_id"][0],
     ).split()
-    done = subprocess.run(
-        [sys.executable, "-c", ANSWER, *words],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert json.loads(done.stderr.splitlines()[-1]) == [0, []], done.stderr
+    assert find_imported(SPARK_AND_TRAINERS, *words, cwd=tmp_path) == set()
+
+
+def test_the_check_before_a_night_imports_little(tmp_path: Path) -> None:
+    """It comes before the JVM starts, each night."""
+    slow = {*SPARK_AND_TRAINERS, "numpy", "pandas", "pyarrow", "numba", "rich"}
+    assert find_imported(slow, "check", cwd=tmp_path) == set()
