@@ -17,10 +17,13 @@ import pyarrow.dataset as ds
 
 from jobs.errors import ConfigError, InputError
 from jobs.runs.run import Run
-from jobs.storage.open import local_path
-from jobs.tables.published import RECOMMENDATIONS, Table
+from jobs.storage.local import local_path
+from jobs.tables.columns import ITEM_ID, TITLE
+from jobs.tables.published import ITEM_CLUSTERS, RECOMMENDATIONS, Table
 
 Id: TypeAlias = int | str
+ITEM_COLUMNS = (ITEM_ID, TITLE, "genres", "cluster", "cluster_name")
+"""What people are told of an item."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,13 @@ class PublishedTables:
                 found = found.append_column(name, pa.nulls(len(found)))
         return found
 
+    def read_items(self, ids: Sequence[Id]) -> dict[Id, dict[str, Any]]:
+        """``ITEM_COLUMNS`` of these items, by id."""
+        rows = self.read(ITEM_CLUSTERS, ITEM_COLUMNS, pc.field(ITEM_ID).isin([*ids]))
+        return {row[ITEM_ID]: row for row in rows.to_pylist()}
+
     def has(self, table: Table) -> bool:
+        """Whether the run has it; some are there when asked for, or since a release."""
         return self._at(table).is_dir()
 
     def parse_id(self, table: Table, column: str, text: str) -> Id | None:

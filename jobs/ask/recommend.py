@@ -1,4 +1,4 @@
-"""Read queries from the command line and print answers. No Spark."""
+"""The ratings that somebody asks with, and the list they get."""
 
 import json
 import re
@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from jobs.ask.wording import name_item
 from jobs.errors import ConfigError
-from jobs.process.terminal import printable
-from recsys_core.query.recommender import ItemKey, Recommendation, SimilarItem
+from recsys_core.query.recommender import ItemKey, Recommendation
 
 _SHOWN_CONTRIBUTIONS = 3
 
@@ -76,17 +76,7 @@ def _parse_rate(rate: str) -> tuple[str, float]:
 def format_list(items: Sequence[Recommendation]) -> Iterator[str]:
     """Lines for a terminal: rank, score, title, id; and what brought an item up, if known."""
     for item in items:
-        yield f"{item.rank:3d}  {item.score:7.3f}  {_name(item.item_id, item.title)}"
+        yield f"{item.rank:3d}  {item.score:7.3f}  {name_item(item.item_id, item.title)}"
         for reason in item.because[:_SHOWN_CONTRIBUTIONS]:
-            rated = _name(reason.item_id, reason.title)
+            rated = name_item(reason.item_id, reason.title)
             yield f"              {reason.amount:+.3f} from your {reason.rating:g} for {rated}"
-
-
-def format_similar(items: Sequence[SimilarItem]) -> Iterator[str]:
-    """Lines for a terminal: rank, cosine, title, id."""
-    for item in items:
-        yield f"{item.rank:3d}  {item.similarity:7.3f}  {_name(item.item_id, item.title)}"
-
-
-def _name(item_id: ItemKey, title: str | None) -> str:
-    return printable(f"{title} [{item_id}]" if title else item_id)

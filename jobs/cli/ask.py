@@ -1,4 +1,4 @@
-"""``show``, ``recommend``, ``similar``, ``inspect`` and ``personas``. Without Spark."""
+"""``show``, ``recommend``, ``similar``, ``inspect`` and ``personas``: what a run or model says."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,6 +10,15 @@ from jobs.cli.options import config_options, exits_with_one_line, load_settings,
 from jobs.errors import ConfigError
 from jobs.process.checkout import CONF
 from jobs.process.terminal import printable
+
+_model_option = click.option(
+    "--model",
+    "directory",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A run's model, as OUT/current/model.",
+)
+_k_option = click.option("-k", type=int, default=10, show_default=True, help="Length of the list.")
 
 
 @click.command()
@@ -27,7 +36,8 @@ def show(
 ) -> None:
     """Tell what a published run says of a user or an item. Without Spark."""
     from jobs.ask.published_tables import open_by_id, open_current, open_run
-    from jobs.ask.show import describe_item, describe_user
+    from jobs.ask.show_item import describe_item
+    from jobs.ask.show_user import describe_user
     from jobs.runs.run import RUN_ID
 
     if (user is None) == (item is None):
@@ -40,18 +50,6 @@ def show(
     lines = describe_item(tables, item) if item is not None else describe_user(tables, str(user))
     for line in [*lines]:  # nothing is printed of a run that does not know them
         click.echo(line)
-
-
-_model_option = click.option(
-    "--model",
-    "directory",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="A run's model, as OUT/current/model.",
-)
-
-
-_k_option = click.option("-k", type=int, default=10, show_default=True, help="Length of the list.")
 
 
 @click.command()
@@ -87,7 +85,7 @@ def recommend(
 @exits_with_one_line
 def similar(directory: Path, item: str, k: int) -> None:
     """List the items nearest to one. Without Spark."""
-    from jobs.ask.recommend import format_similar
+    from jobs.ask.similar import format_similar
     from jobs.runs.model_files import load_model
     from recsys_core.query.recommender import find_similar
 

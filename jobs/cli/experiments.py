@@ -42,7 +42,7 @@ def evaluate(
     from jobs.stages.evaluate import evaluate_candidates
     from jobs.stages.train import train_model
 
-    with opened_spark(config) as spark:
+    with opened_spark(config.spark) as spark:
         ratings = bring_ratings(
             spark, config.input, config.clean, config.evaluate, config.train, config.spark
         )
@@ -94,7 +94,7 @@ def tune(trials: int | None, output: Path, config_file: Path, overrides: tuple[s
     from jobs.stages.train import train_model
 
     require_directory(output)
-    with opened_spark(config) as spark:
+    with opened_spark(config.spark) as spark:
         ratings = bring_ratings(
             spark, config.input, config.clean, config.evaluate, config.train, config.spark
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.cli.options import config_options, exits_with_one_line, load_settings
+from jobs.cli.options import config_options, exits_with_one_line, load_settings, opened_spark
 from jobs.errors import ConfigError
 from jobs.process.stop import stops_on_sigterm
 
@@ -15,44 +15,52 @@ if TYPE_CHECKING:
     from jobs.process.log import LogFormat
 
 
-def _nightly_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    command = click.option(
-        "--metrics-file",
-        type=click.Path(path_type=Path),
-        help="Write last success, duration and rows here, for Prometheus' node exporter.",
-    )(command)
-    command = click.option(
+_OPTIONS = (
+    config_options,
+    click.option(
+        "--run-date", metavar="YYYY-MM-DD", help="Date of the run.  [default: today in UTC]"
+    ),
+    click.option(
+        "--dry-run",
+        is_flag=True,
+        help="Print sizes, memory and blocks; end with 3 if they cannot fit.",
+    ),
+    click.option(
+        "--force", is_flag=True, help="Publish even against the gate; the manifest says so."
+    ),
+    click.option(
+        "--promote", is_flag=True, help="Make the run current even if its date is earlier."
+    ),
+    click.option(
+        "--reuse-model",
+        is_flag=True,
+        help="Train nothing; score with the model of the current run.",
+    ),
+    click.option(
+        "--changed-only",
+        is_flag=True,
+        help="With --reuse-model: score only new users and those whose ratings have changed.",
+    ),
+    click.option(
         "--log-format",
         type=click.Choice(["text", "json"]),
         default="text",
         show_default=True,
         help="How the log is written; json prints nothing else.",
-    )(command)
-    command = click.option(
-        "--changed-only",
-        is_flag=True,
-        help="With --reuse-model: score only new users and those whose ratings have changed.",
-    )(command)
-    command = click.option(
-        "--reuse-model",
-        is_flag=True,
-        help="Train nothing; score with the model of the current run.",
-    )(command)
-    command = click.option(
-        "--promote", is_flag=True, help="Make the run current even if its date is earlier."
-    )(command)
-    command = click.option(
-        "--force", is_flag=True, help="Publish even against the gate; the manifest says so."
-    )(command)
-    command = click.option(
-        "--dry-run",
-        is_flag=True,
-        help="Print sizes, memory and blocks; end with 3 if they cannot fit.",
-    )(command)
-    command = click.option(
-        "--run-date", metavar="YYYY-MM-DD", help="Date of the run.  [default: today in UTC]"
-    )(command)
-    return config_options(command)
+    ),
+    click.option(
+        "--metrics-file",
+        type=click.Path(path_type=Path),
+        help="Write last success, duration and rows here, for Prometheus' node exporter.",
+    ),
+)
+"""In the order in which ``--help`` lists them."""
+
+
+def _nightly_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 def _parse_run_date(text: str | None) -> date:
@@ -78,7 +86,6 @@ def nightly(
 ) -> None:
     """Read ratings, train, score everyone, publish. Runs under spark-submit."""
     from jobs.night.choices import Choices
-    from jobs.process.failures import explain_failures
     from jobs.process.log import set_up_logging
     from jobs.process.prometheus import report_metrics
 
@@ -88,18 +95,13 @@ def nightly(
     metrics = report_metrics(None if dry_run else metrics_file, day)
     with stops_on_sigterm(), metrics as figures:
         config, choices = load_settings(config_file, overrides), Choices(**flags)
-        from jobs.machine.session import open_session
         from jobs.night.night import plan_night, run_nightly
 
-        with explain_failures():
-            spark = open_session(config.spark, metastore=config.publish.table is not None)
-            try:
-                if dry_run:
-                    plan_night(spark, config, choices)
-                else:
-                    figures.rows = run_nightly(spark, config, day, choices).manifest["rows"]
-            finally:
-                spark.stop()
+        with opened_spark(config.spark, metastore=config.publish.table is not None) as spark:
+            if dry_run:
+                plan_night(spark, config, choices)
+            else:
+                figures.rows = run_nightly(spark, config, day, choices).manifest["rows"]
 
 
 @click.command(hidden=True)

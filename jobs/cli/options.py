@@ -20,11 +20,9 @@ from jobs.process.terminal import printable
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from jobs.settings.config import Config
+    from jobs.settings.config import Config, SparkConfig
 
 logger = logging.getLogger(__name__)
-
-_DEFAULT_CONFIG = CONF / "sample.toml"
 
 
 def exits_with_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,7 +58,7 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--config",
         "config_file",
         type=click.Path(path_type=Path),
-        default=_DEFAULT_CONFIG,
+        default=CONF / "sample.toml",
         help="Settings, a TOML file.  [default: the built-in sample's]",
     )(command)
 
@@ -89,18 +87,24 @@ def locate_run(run: str | None, output: str) -> tuple[str, str | None]:
 
 
 def load_settings(config_file: Path, overrides: tuple[str, ...]) -> "Config":
+    """The settings of a command. ConfigError where they are not sound."""
     from jobs.settings.toml import load_config
 
     return load_config(config_file, overrides)
 
 
 @contextlib.contextmanager
-def opened_spark(config: "Config") -> "Iterator[SparkSession]":
+def opened_spark(config: "SparkConfig", *, metastore: bool = False) -> "Iterator[SparkSession]":
+    """A Spark session for the body, whose failures end in one line. Starts a JVM.
+
+    Args:
+        metastore: whether tables of the Hive metastore are needed.
+    """
     from jobs.machine.session import open_session
     from jobs.process.failures import explain_failures
 
     with explain_failures():
-        spark = open_session(config.spark)
+        spark = open_session(config, metastore=metastore)
         try:
             yield spark
         finally:

@@ -12,6 +12,7 @@ from jobs.cli.options import (
     exits_with_one_line,
     load_settings,
     locate_run,
+    opened_spark,
     run_option,
 )
 from jobs.errors import ConfigError, JobError
@@ -19,7 +20,7 @@ from jobs.errors import ConfigError, JobError
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from jobs.settings.config import Config
+    from jobs.settings.config import SparkConfig
     from jobs.storage.base import Storage
 
 
@@ -32,7 +33,9 @@ def runs(config_file: Path, overrides: tuple[str, ...]) -> None:
     from jobs.runs.listing import tabulate_runs
     from jobs.runs.records import list_runs
 
-    with _opened_output(load_settings(config_file, overrides)) as (storage, _):
+    config = load_settings(config_file, overrides)
+    output, table = config.output.path, config.publish.table
+    with _opened_output(output, table, config.spark) as (storage, _):
         records = list_runs(storage)
     if not records:
         click.echo(f"no runs in {storage.root}")
@@ -51,10 +54,14 @@ def rollback(run_id: str, config_file: Path, overrides: tuple[str, ...]) -> None
     from jobs.runs.records import find_published
 
     config = load_settings(config_file, overrides)
-    with _opened_output(config) as (storage, spark), hold_output(storage, "rollback"):
+    output, table = config.output.path, config.publish.table
+    with (
+        _opened_output(output, table, config.spark) as (storage, spark),
+        hold_output(storage, "rollback"),
+    ):
         run = find_published(storage, run_id)
         prepare_output(storage)
-        lead_readers(spark, storage, run, config.publish.table)
+        lead_readers(spark, storage, run, table)
     click.echo(f"{storage.root}/current is run {run.run_id}")
 
 
@@ -74,8 +81,7 @@ def report(run: str | None, output: Path, config_file: Path, overrides: tuple[st
     from jobs.report.page import render_report
     from jobs.report.read_run import read_report
     from jobs.runs.records import find_run
-    from jobs.storage.local import LocalStorage
-    from jobs.storage.open import local_path
+    from jobs.storage.local import LocalStorage, local_path
 
     output_path, run_id = locate_run(run, load_settings(config_file, overrides).output.path)
     place = local_path(output_path)
@@ -94,21 +100,19 @@ def report(run: str | None, output: Path, config_file: Path, overrides: tuple[st
 
 
 @contextlib.contextmanager
-def _opened_output(config: "Config") -> "Iterator[tuple[Storage, SparkSession | None]]":
-    """The output of a configuration; a JVM is started only where it takes one to reach it."""
-    from jobs.process.failures import explain_failures
-    from jobs.storage.local import LocalStorage
-    from jobs.storage.open import local_path, open_storage
+def _opened_output(
+    path: str, table: str | None, config: "SparkConfig"
+) -> "Iterator[tuple[Storage, SparkSession | None]]":
+    """The output at a path; a JVM is started only where it takes one to reach it, or the table."""
+    from jobs.process.failures import explain_disk_failures
+    from jobs.storage.local import LocalStorage, local_path
 
-    local = local_path(config.output.path)
-    with explain_failures():
-        if local is not None and config.publish.table is None:
+    local = local_path(path)
+    if local is not None and table is None:
+        with explain_disk_failures():
             yield LocalStorage(local), None
-            return
-        from jobs.machine.session import open_session
+        return
+    from jobs.storage.open import open_storage
 
-        spark = open_session(config.spark, metastore=config.publish.table is not None)
-        try:
-            yield open_storage(spark, config.output.path), spark
-        finally:
-            spark.stop()
+    with opened_spark(config, metastore=table is not None) as spark:
+        yield open_storage(spark, path), spark

@@ -25,6 +25,10 @@ MINIMUM_JAVA = 17
 MINIMUM_PYTHON = (3, 11)
 WORKER_PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "numba", "threadpoolctl")
 """What Python workers compute with; each in the driver's version, as results depend on it."""
+_SAME_ENVIRONMENT = (
+    "give the workers the driver's environment: PYSPARK_PYTHON, or spark-submit's --archives"
+)
+"""What to do where that does not hold."""
 
 
 @dataclass(frozen=True)
@@ -129,11 +133,6 @@ def compare_with_driver(worker: PythonAccount, driver: PythonAccount) -> None:
             f"{worker.place} runs BLAS with several threads: {', '.join(worker.threaded)}; "
             f"{ONE_BLAS_THREAD}"
         )
-
-
-_SAME_ENVIRONMENT = (
-    "give the workers the driver's environment: PYSPARK_PYTHON, or spark-submit's --archives"
-)
 
 
 def _read_java_version(spark: SparkSession) -> str:

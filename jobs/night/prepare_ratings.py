@@ -91,7 +91,7 @@ def read_input(night: Night) -> NightInput:
     id_type = id_type_name(ratings.rows.schema[ITEM_ID].dataType)
     items = read_items(spark, config.input, id_type)
     rules = read_rules(spark, config.input, config.rules, items.items["genres"], id_type)
-    given = None if reused is None else take_items(reused, config, id_type)
+    given = None if reused is None else take_items(reused, config.train, id_type)
     return NightInput(ratings, items, rules, reused, given)
 
 

@@ -19,8 +19,8 @@ from jobs.runs.current import find_current
 from jobs.runs.model_files import open_model
 from jobs.runs.records import RunRecord, read_current
 from jobs.runs.run import Run
-from jobs.settings.config import Config
 from jobs.settings.input import IdType
+from jobs.settings.lists import RulesConfig, ScoreConfig
 from jobs.settings.train import TrainConfig
 from jobs.storage.base import Storage
 from jobs.tables.columns import USER_ID
@@ -30,8 +30,6 @@ from recsys_core.query.saved_model import FILES, SavedModel
 
 logger = logging.getLogger(__name__)
 
-_LISTS_DEPEND_ON = ("score", "rules")
-"""Sections of the settings."""
 _SCORES_DEPEND_ON = ("recsys-nightly", "numba", "numpy", "scipy")
 """Packages: another version may give another last digit."""
 
@@ -84,17 +82,6 @@ def load_reused(storage: Storage, choices: Choices) -> ReusedModel | None:
     return reused
 
 
-def take_items(reused: ReusedModel, config: Config, item_id_type: IdType) -> GivenItems:
-    """The items of a model that is used again, which is said.
-
-    Raises:
-        InputError: item ids of the input are of another type.
-    """
-    require_item_ids(reused, item_id_type)
-    announce_reuse(reused, config.train)
-    return GivenItems(reused.saved.catalog.index, reused.origin)
-
-
 def load_current_model(storage: Storage) -> ReusedModel:
     """The model of the current run.
 
@@ -140,6 +127,17 @@ def require_scored_users(storage: Storage, run: Run) -> None:
             f"--changed-only: run {run.run_id} has no table '{SCORED_USERS.name}'; run once "
             "without --changed-only and with publish.scored_users = true"
         )
+
+
+def take_items(reused: ReusedModel, config: TrainConfig, item_id_type: IdType) -> GivenItems:
+    """The items of a model that is used again; logs that it is.
+
+    Raises:
+        InputError: item ids of the input are of another type.
+    """
+    require_item_ids(reused, item_id_type)
+    announce_reuse(reused, config)
+    return GivenItems(reused.saved.catalog.index, reused.origin)
 
 
 def require_item_ids(reused: ReusedModel, id_type: str) -> None:
@@ -198,7 +196,12 @@ class EarlierLists:
 
 
 def find_earlier_lists(
-    spark: SparkSession, storage: Storage, reused: ReusedModel, config: Config, ratings: DataFrame
+    spark: SparkSession,
+    storage: Storage,
+    reused: ReusedModel,
+    score: ScoreConfig,
+    rules: RulesConfig,
+    ratings: DataFrame,
 ) -> EarlierLists | None:
     """The lists of the current run, where equal ratings would give them again.
 
@@ -212,7 +215,7 @@ def find_earlier_lists(
         None, and the reason in the log, where everyone has to be scored anew.
     """
     place, run_id = reused.record.run.place, reused.record.run_id
-    reason = _explain_rescoring(reused.record.manifest, config)
+    reason = _explain_rescoring(reused.record.manifest, score, rules)
     if reason is None and not storage.exists(f"{place}/{RECOMMENDATIONS.name}"):
         reason = "its lists are gone"
     if reason is None:
@@ -230,13 +233,15 @@ def find_earlier_lists(
     return None
 
 
-def _explain_rescoring(manifest: Mapping[str, Any], config: Config) -> str | None:
+def _explain_rescoring(
+    manifest: Mapping[str, Any], score: ScoreConfig, rules: RulesConfig
+) -> str | None:
     """What makes lists of a run unlike tonight's for users of equal ratings; None where nothing."""
-    before, now = manifest.get("config", {}), config.model_dump(mode="json")
-    for section in _LISTS_DEPEND_ON:
-        if before.get(section) != now.get(section):
-            return f"settings of {section}.* have changed"
-    if config.rules.are_set:  # which depend on titles' genres, clusters and files of items, too
+    before = manifest.get("config", {})
+    for name, section in {"score": score, "rules": rules}.items():
+        if before.get(name) != section.model_dump(mode="json"):
+            return f"settings of {name}.* have changed"
+    if rules.are_set:  # which depend on titles' genres, clusters and files of items, too
         return "rules.* are set, whose effects are counted over all lists"
     versions = manifest.get("versions", {})
     for package in _SCORES_DEPEND_ON:

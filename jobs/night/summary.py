@@ -14,8 +14,6 @@ from jobs.tables.columns import ITEM_ID, RANK, USER_ID
 from recsys_core.items.catalog import ItemCatalog
 
 _SHOWN_USERS = 3
-
-
 _SHOWN_RANKS = 5
 
 
@@ -33,11 +31,12 @@ def pick_lists(written: DataFrame, catalog: ItemCatalog) -> list[UserList]:
     lists: dict[int | str, UserList] = {}
     for user, item in top.select(USER_ID, ITEM_ID).head(_SHOWN_USERS * _SHOWN_RANKS):
         if user in lists or len(lists) < _SHOWN_USERS:
-            lists.setdefault(user, UserList(user, [])).titles.append(_name_item(catalog, item))
+            lists.setdefault(user, UserList(user, [])).titles.append(_find_title(catalog, item))
     return list(lists.values())
 
 
-def _name_item(catalog: ItemCatalog, item_id: int | str) -> str:
+def _find_title(catalog: ItemCatalog, item_id: int | str) -> str:
+    """An item's title; its id where it has none, or is not in the catalogue."""
     index = catalog.index.get(item_id)
     title = catalog.titles[index] if index is not None else None
     return title or str(item_id)

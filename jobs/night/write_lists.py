@@ -111,7 +111,14 @@ def _choose_users(
         night.staged.write_table(SCORED_USERS, users, n_users)
     earlier = None
     if kept_from is not None:
-        earlier = find_earlier_lists(night.spark, night.storage, kept_from, night.config, frame)
+        earlier = find_earlier_lists(
+            night.spark,
+            night.storage,
+            kept_from,
+            night.config.score,
+            night.config.rules,
+            frame,
+        )
     if earlier is None:
         return score_everyone(frame, n_users, n_partitions)
     return split_work(

@@ -3,5 +3,5 @@
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-"""Holds ``conf/`` and ``spark-submit.sh``; in a zip, where these would be."""
+"""Holds ``conf/`` and ``spark-submit.sh``; where the code is installed or zipped, it does not."""
 CONF = ROOT / "conf"

@@ -1,4 +1,4 @@
-"""How long each stage of a run takes."""
+"""Seconds that each stage of a run takes."""
 
 import contextlib
 import logging

@@ -1,12 +1,9 @@
-"""One line for failures inside Spark and of the disk."""
+"""One line for failures of the disk and inside Spark. Only the latter imports pyspark."""
 
 import contextlib
 import logging
 import re
 from collections.abc import Iterator
-
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
 
 from jobs.errors import InputError, JobError
 from jobs.process.terminal import printable
@@ -24,27 +21,38 @@ _UNREADABLE = (
 
 
 @contextlib.contextmanager
-def explain_failures() -> Iterator[None]:
-    """Turn exceptions of Spark into a JobError with their root cause in one line.
+def explain_disk_failures() -> Iterator[None]:
+    """Turn failures of the file system, such as a full disk, into one line.
 
-    Failures of the file system, such as a full disk, end in one line as well.
+    Raises:
+        JobError: says which file, and why.
+    """
+    try:
+        yield
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        raise JobError(f"{place}{error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def explain_failures() -> Iterator[None]:
+    """Turn exceptions of Spark, and of the file system, into one line with their root cause.
 
     Raises:
         InputError: an input file could not be read to its end.
         JobError: anything else that failed in Spark or on the disk.
     """
-    try:
-        yield
-    except JobError:
-        raise
-    except (PySparkException, Py4JJavaError) as error:
-        logger.debug("failed in Spark", exc_info=True)
-        text = str(error)
-        kind = InputError if any(mark in text for mark in _UNREADABLE) else JobError
-        raise kind(printable(f"{_name_place(text)}: {find_root_cause(text)}")) from error
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        raise JobError(f"{place}{error.strerror or error}") from error
+    from py4j.protocol import Py4JJavaError
+    from pyspark.errors import PySparkException
+
+    with explain_disk_failures():
+        try:
+            yield
+        except (PySparkException, Py4JJavaError) as error:
+            logger.debug("failed in Spark", exc_info=True)
+            text = str(error)
+            kind = InputError if any(mark in text for mark in _UNREADABLE) else JobError
+            raise kind(printable(f"{_name_place(text)}: {find_root_cause(text)}")) from error
 
 
 def find_root_cause(text: str) -> str:

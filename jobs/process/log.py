@@ -6,8 +6,6 @@ from typing import Any, Literal
 
 from pythonjsonlogger.json import JsonFormatter
 
-logger = logging.getLogger(__name__)
-
 LogFormat = Literal["text", "json"]
 
 

@@ -1,4 +1,4 @@
-"""Figures of the last run as a textfile of Prometheus' node exporter."""
+"""``--metrics-file``: figures of the last run, which Prometheus' node exporter picks up as text."""
 
 import contextlib
 import logging

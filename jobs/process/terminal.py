@@ -2,9 +2,13 @@
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_PIPE_WIDTH = 120
 
 
 def on_terminal() -> bool:
@@ -17,15 +21,15 @@ def printable(text: object) -> str:
     return "".join(char if char.isprintable() else "\ufffd" for char in str(text))
 
 
-_PIPE_WIDTH = 120
+def open_console() -> "Console":
+    """Where tables and summaries go."""
+    from rich.console import Console  # which commands that print lines need not wait for
 
-
-def print_table(table: Table) -> None:
-    """Print one table as ``print_summary`` prints its own."""
-    open_console().print(table)
-
-
-def open_console() -> Console:
     # Piped output has no width to fit: a log keeps its lines whole.
     width = None if on_terminal() else _PIPE_WIDTH
     return Console(highlight=False, soft_wrap=True, width=width)
+
+
+def print_table(table: "Table") -> None:
+    """Print one table."""
+    open_console().print(table)

@@ -2,16 +2,16 @@
 
 import json
 import logging
-from typing import Any
-
-from pyspark.sql import SparkSession
+from typing import TYPE_CHECKING, Any
 
 from jobs.errors import MachineError
-from jobs.runs.metastore import move_table
 from jobs.runs.places import CURRENT, CURRENT_FILE, RUNS
 from jobs.runs.run import RUN_ID, Run
 from jobs.storage.base import Storage
 from jobs.tables.published import RECOMMENDATIONS
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 logger = logging.getLogger(__name__)
 
@@ -70,11 +70,17 @@ def lead_readers(
     Args:
         spark: with the metastore; needed only where there is a table.
         table: ``publish.table``.
+
+    Raises:
+        JobError: the metastore refuses; the run is current all the same.
     """
     switch_current(storage, run)
     if table is not None and spark is not None:
+        from jobs.runs.metastore import move_table  # which imports pyspark
+
         move_table(spark, table, storage.uri(find_lists(run)))
 
 
 def find_lists(run: Run) -> str:
+    """Where the recommendations of a run lie in the output."""
     return f"{run.place}/{RECOMMENDATIONS.name}"

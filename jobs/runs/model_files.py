@@ -1,4 +1,4 @@
-"""Load a published model, checked against its hashes. No Spark."""
+"""Load a published model, checked against its hashes."""
 
 import hashlib
 import json

@@ -8,25 +8,13 @@
 <output>/status/<run_id>.json  what became of it; status.json of the latest
 """
 
-CURRENT = "current"
-
-
-CURRENT_FILE = "CURRENT.json"
-
-
-MANIFEST = "manifest.json"
-
-
 STAGING = ".staging"
-
-
 RUNS = "runs"
-"""Where runs lie in an output."""
-
-
+MANIFEST = "manifest.json"
+"""In the directory of a run, beside its tables."""
+CURRENT = "current"
+CURRENT_FILE = "CURRENT.json"
 STATUS = "status"
 """The directory with one file for each run."""
-
-
 STATUS_FILE = "status.json"
 """The same of the latest run."""

@@ -11,7 +11,6 @@ from jobs.runs.current import find_current
 from jobs.runs.places import MANIFEST, RUNS
 from jobs.runs.run import RUN_ID, Run
 from jobs.storage.base import Storage
-from jobs.storage.local import LocalStorage
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +82,7 @@ def find_published(storage: Storage, run_id: str) -> Run:
     return record.run
 
 
-def find_run(storage: LocalStorage, run_id: str | None) -> Run:
+def find_run(storage: Storage, run_id: str | None) -> Run:
     """The run of an id, or the current one.
 
     Raises:

@@ -1,11 +1,4 @@
-"""Write a run aside, then make it the current one in a single step.
-
-<output>/.staging/<run_id>/    while it is written; nobody reads here
-<output>/runs/<run_id>/        once whole and audited; never changed again
-<output>/current               -> runs/<run_id>, swapped by one rename (where there are links)
-<output>/CURRENT.json          the same pointer as a file, for HDFS and object stores
-<output>/quarantine/<run_id>/  refused input rows
-<output>/status/<run_id>.json  what became of it (jobs/runs/status)
+"""A run that is written aside, until it is whole and moves to its place (``jobs.runs.places``).
 
 Who writes here holds ``Storage.lock``: what lies in staging when a run begins is of the dead.
 """
@@ -34,7 +27,7 @@ table of 10 million rows is 4% larger with this than in one piece, and 18% with 
 
 
 class StagedRun:
-    """A run being written; nothing of it is visible to readers until ``publish``."""
+    """A run being written; no reader is led to any of it before ``switch_current``."""
 
     def __init__(self, storage: Storage, run: Run) -> None:
         self._storage = storage

@@ -1,4 +1,4 @@
-"""status.json: what became of a run, for those who misread exit codes."""
+"""``status.json``: what became of a run, for whoever does not see its exit code."""
 
 import json
 import logging

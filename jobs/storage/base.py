@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 LOCK_FILE = ".lock"
-
-
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{32}")
 """Names that a file has until it is whole; what is left of one belongs to a dead writer."""
 

@@ -11,9 +11,18 @@ import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from jobs.errors import LockedError, MachineError
 from jobs.storage.base import LOCK_FILE, describe_holder
+
+
+def local_path(path: str) -> Path | None:
+    """The place of ``file:`` and plain paths on this machine; None for other schemes."""
+    parts = urlsplit(path)
+    if parts.scheme not in ("", "file"):
+        return None
+    return Path(parts.path if parts.scheme else path)
 
 
 class LocalStorage:

@@ -33,7 +33,6 @@ RECOMMENDATIONS = Table(
     ),
 )
 
-
 TITLED_RECOMMENDATIONS = Table(
     RECOMMENDATIONS.name,
     RECOMMENDATIONS.key,
@@ -43,7 +42,6 @@ TITLED_RECOMMENDATIONS = Table(
     ),
 )
 """The same table where ``publish.titles`` is set."""
-
 
 ITEM_CLUSTERS = Table(
     "item_clusters",
@@ -60,7 +58,6 @@ ITEM_CLUSTERS = Table(
     ),
 )
 
-
 SIMILAR_ITEMS = Table(
     "similar_items",
     ("item_id", "rank"),
@@ -72,7 +69,6 @@ SIMILAR_ITEMS = Table(
     ),
 )
 
-
 USER_FACTORS = Table(
     "user_factors",
     ("user_id",),
@@ -81,7 +77,6 @@ USER_FACTORS = Table(
         TableColumn("factors", "array<float>", "Score = inner product with the item's factors."),
     ),
 )
-
 
 ITEM_FACTORS = Table(
     "item_factors",
@@ -92,7 +87,6 @@ ITEM_FACTORS = Table(
     ),
 )
 
-
 SCORED_USERS = Table(
     "scored_users",
     ("user_id",),
@@ -102,7 +96,6 @@ SCORED_USERS = Table(
         TableColumn("ratings_hash", "bigint", "Of those; comparable in runs of one model."),
     ),
 )
-
 
 RECENT_RATINGS = Table(
     "recent_ratings",
@@ -122,7 +115,6 @@ the lowest checksums."""
 MAX_RECENT_RATINGS = 10
 """Rows of each of them in ``RECENT_RATINGS``."""
 
-
 EXCLUDED = Table(
     "excluded",
     ("kind", "id", "reason"),
@@ -133,7 +125,6 @@ EXCLUDED = Table(
         TableColumn("rating_count", "bigint", "Its valid, distinct ratings; or the rows lost."),
     ),
 )
-
 
 EVALUATION = Table(
     "evaluation",
@@ -147,7 +138,6 @@ EVALUATION = Table(
         TableColumn("high", "double", "Upper end; null for coverage, which is no mean of users."),
     ),
 )
-
 
 QUARANTINE = Table(
     "quarantine",

@@ -31,8 +31,7 @@ from jobs.runs.retention import remove_old_runs
 from jobs.runs.run import Run
 from jobs.runs.staged import StagedRun
 from jobs.runs.status import RunStatus
-from jobs.storage.local import LocalStorage
-from jobs.storage.open import local_path
+from jobs.storage.local import LocalStorage, local_path
 from jobs.tables.published import RECOMMENDATIONS
 
 N_ROWS = 5

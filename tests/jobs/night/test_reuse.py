@@ -20,7 +20,7 @@ from nights import SampleNight
 from pyspark.sql import SparkSession
 
 from jobs.ask.published_tables import open_run
-from jobs.ask.show import describe_item
+from jobs.ask.show_item import describe_item
 from jobs.cli.main import main
 from jobs.datasets.sample import write_sample
 from jobs.errors import ConfigError, InputError
