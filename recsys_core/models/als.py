@@ -22,7 +22,7 @@ import numpy as np
 
 from recsys_core.arrays import Csr, Float32Array
 from recsys_core.linalg.weighted_ridge import Penalty, WeightedRidge
-from recsys_core.models.als_solvers import BatchedSide, CompiledSide, Side
+from recsys_core.models.als_half_steps import BatchedSide, CompiledSide, Side
 from recsys_core.models.base import Device, FactorModel, OnEpoch, TrainedModel, require_finite
 from recsys_core.models.devices import resolve_device
 from recsys_core.sparse import split_pattern

@@ -28,7 +28,7 @@ from recsys_core.arrays import Csr, Float32Array
 from recsys_core.compile.padding import pad_columns
 from recsys_core.errors import TrainingError
 from recsys_core.linalg.projection import project
-from recsys_core.linalg.subspace import find_item_space
+from recsys_core.linalg.randomized_subspace import find_item_space
 from recsys_core.models.base import Device, FactorModel, OnEpoch, TrainedModel
 from recsys_core.models.devices import resolve_device
 from recsys_core.sparse import mark_seen

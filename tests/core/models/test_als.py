@@ -22,7 +22,7 @@ from recsys_core.errors import DeviceError, TrainingError
 from recsys_core.evaluation.splits import hold_out_at_random
 from recsys_core.linalg.weighted_ridge import Penalty
 from recsys_core.models.als import AlsModel, draw_start, iterate, make_sides, train_als
-from recsys_core.models.als_solvers import BatchedSide, CompiledSide
+from recsys_core.models.als_half_steps import BatchedSide, CompiledSide
 
 PENALTY = Penalty(regularization=0.02, unobserved_weight=0.1, frequency_exponent=0.7)
 N_ITEMS = 400
@@ -163,7 +163,7 @@ def test_als_in_batches_of_torch_is_als_compiled(
 ) -> None:
     ratings = vstack([draw_ratings(150, 70), csr_matrix((1, 70))], format="csr")
     # A few rows to a batch, and the longest alone.
-    monkeypatch.setattr("recsys_core.models.als_solvers._BATCH_NUMBERS", 20 * n_factors**2)
+    monkeypatch.setattr("recsys_core.models.als_half_steps._BATCH_NUMBERS", 20 * n_factors**2)
     compiled = make_sides(ratings, PENALTY, "cpu")
     batched = [BatchedSide.create(each, PENALTY, "cpu") for each in (ratings, ratings.T.tocsr())]
     start = draw_start(70, n_factors, 0)

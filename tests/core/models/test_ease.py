@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from recsys_core.errors import DeviceError, TrainingError
 from recsys_core.evaluation.splits import Split, hold_out_at_random
-from recsys_core.linalg.subspace import find_item_space
+from recsys_core.linalg.randomized_subspace import find_item_space
 from recsys_core.models.base import TrainedModel
 from recsys_core.models.ease import EaseModel, train_ease
 from recsys_core.models.nmf import train_nmf

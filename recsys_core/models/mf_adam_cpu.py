@@ -21,7 +21,7 @@ import numpy as np
 
 from recsys_core.arrays import Float32, Float32Array, Float64Array, Int32Array
 from recsys_core.compile.jit import compiled, compiled_sum
-from recsys_core.models.mf_table import MfData, MfTraining
+from recsys_core.models.mf_parameter_table import MfData, MfTraining
 
 if TYPE_CHECKING:
     import torch

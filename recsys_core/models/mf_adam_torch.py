@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from recsys_core.arrays import Float32Array
-from recsys_core.models.mf_table import MfData, MfTraining, TableRatings
+from recsys_core.models.mf_parameter_table import MfData, MfTraining, TableRatings
 
 if TYPE_CHECKING:
     import torch
