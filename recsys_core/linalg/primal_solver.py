@@ -1,6 +1,6 @@
 """One user's normal equations in the primal, compiled: an equation for each column.
 
-    (A'A + G + ridge I) p = A't
+(A'A + G + ridge I) p = A't
 """
 
 from recsys_core.arrays import Float64Array, FloatArray, Int32Array
