@@ -109,7 +109,8 @@ def _measure_ndcg(hits: BoolArray, n_relevant: Int64Array) -> Float64Array:
     gained = np.cumsum(np.where(hits, discounts, 0.0), axis=1)
     best = np.cumsum(discounts)  # of so many relevant items in front
     n_listable = np.minimum(n_relevant[:, None], _ranks(hits))
-    return gained / best[np.maximum(n_listable, 1) - 1]
+    ndcg: Float64Array = gained / best[np.maximum(n_listable, 1) - 1]
+    return ndcg
 
 
 def _measure_recall(hits: BoolArray, n_relevant: Int64Array) -> Float64Array:

@@ -1,4 +1,4 @@
-"""Training of mf in torch: data, table and Adam's state stay on a GPU."""
+"""Adam for mf in torch: data, table and Adam's state stay on the device."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -19,8 +19,8 @@ from recsys_core.arrays import Float32Array, Float64Array, Int16Array
 from recsys_core.compile.jit import compiled
 from recsys_core.compile.lanes import LANES
 from recsys_core.ranking.top_k_kernels import (
+    QueryBlock,
     SeenItems,
-    UserBlock,
     collect,
     is_open,
     mask_absent,
@@ -101,7 +101,7 @@ def quantize(
 
 @compiled
 def collect_from_all(
-    block: UserBlock,
+    block: QueryBlock,
     users: Quantized,
     items: Quantized,
     largest: Float64Array,
