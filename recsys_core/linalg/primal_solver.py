@@ -1,4 +1,4 @@
-"""One user's normal equations in the primal, compiled: an equation for each column.
+"""Normal equations in the primal, compiled: an equation for each column of the factors.
 
 (A'A + G + ridge I) p = A't
 """
@@ -8,55 +8,49 @@ from recsys_core.compile.jit import compiled
 from recsys_core.compile.tiles import GROUP, add_group, copy_row, multiply_group
 from recsys_core.linalg.cholesky import add_gram, factorize, solve, start_gram
 from recsys_core.linalg.mixed_precision import add_correction, is_well_conditioned
+from recsys_core.linalg.user_systems import SharedGram, UserSystems, Workspace
 from recsys_core.linalg.vector_loops import add_combination, copy, dot, set_zero
-from recsys_core.linalg.workspace import Workspace
 
 
 @compiled
-def solve_primal(
-    factors: FloatArray,
-    size: int,
-    items: Int32Array,
-    targets: Float64Array,
-    gram: Float64Array,
-    ridge: float,
-    least_eigenvalue: float,
-    work: Workspace,
-) -> tuple[bool, float]:
-    """Solve for p, into ``work.solution``.
+def solve_primal(shared: SharedGram, users: UserSystems, fewest: int, work: Workspace) -> None:
+    """Solve for the users of ``fewest`` ratings or more who are not done.
 
-    Args:
-        factors: [n_items, width]; A are the rows of the rated items.
-        size: columns of the factors that are not padding.
-        items: [n_ratings].
-        targets: [n_ratings]: t.
-        gram: [width, width]: G; empty where it is zero.
-        least_eigenvalue: a lower bound of the eigenvalues of G + ridge I.
-
-    Returns:
-        Whether the workspace's type of numbers did, and |A p - t|^2 + p'(G + ridge I)p.
+    Left as they are: those whose systems are beyond the workspace's type of numbers.
     """
-    system, rhs, halfway, solution = work.system, work.rhs, work.halfway, work.solution
-    _sum_system(factors, size, items, targets, gram, ridge, system, rhs)
-    if not is_well_conditioned(system, size, least_eigenvalue):
-        return False, 0.0
-    factorize(system, size)
-    solve(system, size, rhs, halfway)
-    set_zero(solution)
-    add_correction(rhs, size, solution)
-    objective = _compute_residual(factors, items, targets, gram, ridge, work)
-    residual = work.residual
-    copy(residual, size, rhs)
-    solve(system, size, rhs, halfway)
-    minimum = objective - dot(rhs, residual, size)
-    return add_correction(rhs, size, solution), minimum
+    factors, gram, eigenvalues = shared.factors, shared.gram, shared.eigenvalues
+    indptr, items, targets, starts = users.indptr, users.items, users.targets, users.starts
+    ridges, solutions, minima, done = users.ridges, users.solutions, users.minima, users.done
+    system, rhs, halfway = work.system, work.rhs, work.halfway
+    solution, residual, errors = work.solution, work.residual, work.errors
+    size = len(eigenvalues)
+    for user in range(len(ridges)):
+        n, ridge = indptr[user + 1] - indptr[user], ridges[user]
+        if done[user] or n < fewest:
+            continue
+        rated = items[indptr[user] : indptr[user + 1]]
+        wanted = targets[starts[user] : starts[user] + n]
+        _sum_system(factors, size, rated, wanted, gram, ridge, system, rhs)
+        if not is_well_conditioned(system, size, eigenvalues[0] + ridge):
+            continue
+        factorize(system, size)
+        solve(system, size, rhs, halfway)
+        set_zero(solution)
+        add_correction(rhs, size, solution)
+        before = _compute_residual(factors, rated, wanted, gram, ridge, solution, residual, errors)
+        copy(residual, size, rhs)
+        solve(system, size, rhs, halfway)
+        minima[user] = before - dot(rhs, residual, size)
+        done[user] = add_correction(rhs, size, solution)
+        for column in range(size):
+            solutions[user, column] = solution[column]
 
 
 @compiled
 def _sum_system(
     factors: FloatArray,
     size: int,
-    items: Int32Array,
+    rated: Int32Array,
     targets: Float64Array,
     gram: Float64Array,
     ridge: float,
@@ -71,32 +65,33 @@ def _sum_system(
     else:
         start_gram(system, size, ridge)
     set_zero(rhs)
-    for at in range(0, len(items), GROUP):
-        add_group(factors, items, at, len(items), targets, at, rhs)
-    add_gram(system, size, factors, items, 0, len(items))
+    for at in range(0, len(rated), GROUP):
+        add_group(factors, rated, at, len(rated), targets, at, rhs)
+    add_gram(system, size, factors, rated, 0, len(rated))
 
 
 @compiled
 def _compute_residual(
     factors: FloatArray,
-    items: Int32Array,
+    rated: Int32Array,
     targets: Float64Array,
     gram: Float64Array,
     ridge: float,
-    work: Workspace,
+    solution: Float64Array,
+    residual: Float64Array,
+    errors: Float64Array,
 ) -> float:
     """residual = A'(t - A p) - (G + ridge I) p; returns |A p - t|^2 + p'(G + ridge I)p."""
-    solution, residual, errors = work.solution, work.residual, work.errors
-    width, n = len(solution), len(items)
+    width, n = len(solution), len(rated)
     for column in range(width):
         residual[column] = -ridge * solution[column]
         errors[column] = -solution[column]
     add_combination(gram, errors, residual)
     objective = -dot(residual, solution, width)
     for at in range(0, n, GROUP):
-        multiply_group(factors, items, at, n, solution, errors, 0)
+        multiply_group(factors, rated, at, n, solution, errors, 0)
         for i in range(min(GROUP, n - at)):
             errors[i] = targets[at + i] - errors[i]
             objective += errors[i] * errors[i]
-        add_group(factors, items, at, n, errors, 0, residual)
+        add_group(factors, rated, at, n, errors, 0, residual)
     return objective

@@ -8,7 +8,8 @@ from itertools import pairwise
 import numpy as np
 
 from recsys_core.arrays import Float32Array, Float64Array, Int32Array, Int64Array
-from recsys_core.linalg.normal_equations import SharedGram, solve_users
+from recsys_core.linalg.normal_equations import solve_users
+from recsys_core.linalg.user_systems import SharedGram
 
 
 def solve_ridge(

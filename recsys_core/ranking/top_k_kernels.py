@@ -269,12 +269,9 @@ def _rank_exactly(block: QueryBlock, user: int, n: int) -> None:
     for gap in _GAPS:
         for place in range(gap, n):
             held, held_position = score[place], position[first + place]
-            at = place
+            held_item, at = item_at[held_position], place
             while at >= gap and comes_before(
-                held,
-                item_at[held_position],
-                score[at - gap],
-                item_at[position[first + at - gap]],
+                held, held_item, score[at - gap], item_at[position[first + at - gap]]
             ):
                 score[at], position[first + at] = score[at - gap], position[first + at - gap]
                 at -= gap

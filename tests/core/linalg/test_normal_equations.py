@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from recsys_core.compile.padding import pad_columns
-from recsys_core.linalg.normal_equations import SharedGram, solve_unsolved, solve_users
-from recsys_core.linalg.workspace import create_workspace
+from recsys_core.linalg.normal_equations import solve_remaining, solve_users
+from recsys_core.linalg.user_systems import SharedGram, UserSystems, create_workspace
 
 N_ITEMS = 900
 FEW, MANY = 20, 300
@@ -35,8 +35,8 @@ def solve(shared: SharedGram, n_ratings: int, ridge: float) -> tuple[np.ndarray,
 
 def float32_does(shared: SharedGram, n_ratings: int, ridge: float) -> bool:
     done, solutions = np.zeros(1, np.bool_), np.zeros((1, len(shared.eigenvalues)))
-    work = create_workspace(shared.factors.shape[1], np.float32)
-    solve_unsolved(work, shared, *_describe(n_ratings, ridge), done, solutions, np.zeros(1))
+    user = UserSystems(*_describe(n_ratings, ridge), solutions, np.zeros(1), done)
+    solve_remaining(shared, user, create_workspace(shared.factors.shape[1], np.float32))
     return bool(done[0])
 
 
@@ -171,9 +171,10 @@ def test_users_are_done_in_the_type_of_numbers_that_does() -> None:
     ridges = np.array([2.0, 2.0, 2.0, 1e-9, 1e-9])
     items, targets = (np.concatenate(parts) for parts in zip(*map(draw_user, sizes), strict=True))
     indptr = np.cumsum([0, *sizes])
-    solutions, done = np.zeros((5, 64)), np.zeros(5, np.bool_)
+    solutions, done = np.zeros((5, 64)), np.array(sizes) == 0
     user = indptr, items, targets, indptr[:-1], ridges
-    solve_unsolved(create_workspace(64, np.float32), shared, *user, done, solutions, np.zeros(5))
+    users = UserSystems(*user, solutions, np.zeros(5), done)
+    solve_remaining(shared, users, create_workspace(64, np.float32))
     assert done.tolist() == [True, True, True, False, False]
     solve_users(shared, *user, solutions, np.zeros(5))
     for at, size in enumerate(sizes):

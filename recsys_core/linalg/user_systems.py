@@ -1,15 +1,52 @@
-"""Scratch arrays for the solution of one user's normal equations after the other, compiled."""
+"""What the solvers of many users' normal equations are given: shared Gram, ratings, scratch.
 
-from typing import Any, NamedTuple
+Compiled code counts the references of an array taken out of a tuple: take them out once, before the
+loop over users.
+"""
+
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from recsys_core.arrays import Float64Array, FloatArray
+from recsys_core.arrays import BoolArray, Float64Array, FloatArray, Int32Array, Int64Array
 from recsys_core.compile.jit import compiled
+from recsys_core.compile.padding import pad_columns
 from recsys_core.compile.tiles import count_lanes
 
 _MOST_LANES = 16
 """Numbers in a line of the cache, of the smaller type."""
+
+
+class SharedGram(NamedTuple):
+    """The item factors and their Gram matrix G, shared by the systems of all users.
+
+    Rows are padded by ``pad_columns``. Along the eigenvectors of G it is a diagonal.
+    """
+
+    factors: FloatArray  # [n_items, width]
+    gram: Float64Array  # [width, width]: G; empty where it is zero
+    rotated_factors: FloatArray  # [n_items, width]: the factors along the eigenvectors
+    eigenvectors: Float64Array  # [width, width]: one a row; empty where G is zero
+    eigenvalues: Float64Array  # [n_columns]: ascending
+
+    @classmethod
+    def zero(cls, factors: FloatArray) -> Self:
+        """G = 0: of factors [n_items, n_columns], each user's own ratings alone count."""
+        padded, nothing = pad_columns(factors), np.empty((0, 0))
+        return cls(padded, nothing, padded, nothing, np.zeros(factors.shape[1]))
+
+
+class UserSystems(NamedTuple):
+    """Users to solve for, and what is found."""
+
+    indptr: Int64Array  # [n_users + 1]: a user's ratings are entries indptr[u] to indptr[u + 1]
+    items: Int32Array  # [n_ratings]: which are rated
+    targets: Float64Array  # a user's are those from starts[u] on
+    starts: Int64Array  # [n_users]
+    ridges: Float64Array  # [n_users]: above 0
+    solutions: FloatArray  # [n_users, n_columns]: p; rows of zeros before
+    minima: Float64Array  # [n_users]: |A p - t|^2 + p'(G + ridge I)p
+    done: BoolArray  # [n_users]: whether the solution is exact
 
 
 class Workspace(NamedTuple):
@@ -21,7 +58,7 @@ class Workspace(NamedTuple):
 
     # float32 or float64
     system: FloatArray  # [width, width + lanes]: the matrix, then its Cholesky factor
-    rated: FloatArray  # [width, width + lanes]: a scaled rated item in each column (dual)
+    columns: FloatArray  # [width, width + lanes]: a scaled rated item in each (dual)
     rhs: FloatArray  # [width]: the right-hand side, then the solution
     halfway: FloatArray  # [width]: between the two triangular solves
     narrow_scales: FloatArray  # [width]: ``scales``
@@ -42,7 +79,7 @@ def create_workspace(width: int, dtype: type[np.floating[Any]]) -> Workspace:
     longer = width + count_lanes(rhs)
     return Workspace(
         system=_allocate(width * longer, dtype).reshape((width, longer)),
-        rated=_allocate(width * longer, dtype).reshape((width, longer)),
+        columns=_allocate(width * longer, dtype).reshape((width, longer)),
         rhs=rhs,
         halfway=_allocate(width, dtype),
         narrow_scales=_allocate(width, dtype),
