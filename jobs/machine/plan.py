@@ -16,7 +16,7 @@ from jobs.settings.train import TrainConfig
 from jobs.tables.columns import ITEM_ID, REASON, USER_ID
 from recsys_core.compile.padding import pad_width
 from recsys_core.models.registry import MODELS
-from recsys_core.ranking.list_rules import CANDIDATES_PER_PLACE
+from recsys_core.ranking.ruled_lists import CANDIDATES_PER_PLACE
 from recsys_core.ranking.top_k import USERS_AT_ONCE, USERS_PER_BLOCK, choose_width
 
 MIB = 2**20

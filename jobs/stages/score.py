@@ -31,8 +31,10 @@ from jobs.tables.columns import (
 from jobs.tables.published import RECOMMENDATIONS, USER_FACTORS, Table
 from recsys_core.arrays import Float32Array, IdArray, Int32Array, Int64Array
 from recsys_core.models.base import FactorModel
-from recsys_core.ranking.list_rules import ListRules, RuledOrder, RuledScorer
+from recsys_core.ranking.exact_order import order_by_score
+from recsys_core.ranking.list_rules import ListRules
 from recsys_core.ranking.list_rules_kernels import EFFECTS
+from recsys_core.ranking.ruled_lists import RuledOrder, RuledScorer
 from recsys_core.ranking.top_k import USERS_AT_ONCE, RankedItems, TopKScorer
 
 _COLUMNS = (USER_ID, PIECE_NUMBER, ITEM_INDEX, RATING)
@@ -158,7 +160,7 @@ def list_popular(
         rating_count: [n_items]; it is the score. Ties go to the lower item id.
         rules: as in ``score_users``; their minimum score is one of the model's scores.
     """
-    order = np.argsort(-rating_count, kind="stable").astype(np.int32)
+    order = order_by_score(rating_count).astype(np.int32)
     popular = _Popular(order, rating_count.astype(np.float32), pa.array(item_ids), rules)
     known: Broadcast[_Popular] = users.sparkSession.sparkContext.broadcast(popular)
 

@@ -1,8 +1,7 @@
 """How good lists and predictions are, user by user, and how sure their means are.
 
-Ranking metrics are those of trec_eval, computed by it (through pytrec_eval; Van Gysel and de Rijke,
-*Pytrec_eval: An Extremely Fast Python Interface to trec_eval*, SIGIR 2018). Each is over all items,
-as Krichene and Rendle, *On Sampled Metrics for Item Recommendation*, KDD 2020, ask for:
+Ranking metrics are those of trec_eval, to the last bit. Each is over all items, as Krichene and
+Rendle, *On Sampled Metrics for Item Recommendation*, KDD 2020, ask for:
 
     ndcg       DCG@k over the best there could be, gain 1, discount log2(rank + 1)
     recall     relevant items listed, of all that are relevant
@@ -12,25 +11,18 @@ as Krichene and Rendle, *On Sampled Metrics for Item Recommendation*, KDD 2020, 
     hit_rate   1 where any relevant item is listed
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from recsys_core.arrays import Csr, Float32Array, Float64Array, Int64Array
+from recsys_core.arrays import BoolArray, Csr, Float32Array, Float64Array, Int64Array
 from recsys_core.evaluation.metric_names import RANKING_METRICS
 from recsys_core.models.base import FactorModel
 from recsys_core.ranking.top_k import RankedItems, TopKScorer
 
-_TREC_NAMES = {
-    "ndcg": "ndcg_cut",
-    "recall": "recall",
-    "precision": "P",
-    "map": "map_cut",
-    "hit_rate": "success",
-}
 _PAIRS_AT_ONCE = 65_536
 _USERS_AT_ONCE = 8_192
 _DRAWS_AT_ONCE = 32
@@ -79,51 +71,82 @@ def measure_lists(lists: RankedItems, relevant: Csr, cutoffs: Sequence[int]) -> 
         relevant: CSR [n_users, n_items], at least one entry a user; stored entries are relevant,
             whatever their value.
     """
-    from pytrec_eval import RelevanceEvaluator  # only those who measure need it
-
-    at_cutoffs = ",".join(map(str, cutoffs))
-    wanted = {f"{name}.{at_cutoffs}" for name in _TREC_NAMES.values()} | {"recip_rank"}
-    evaluator = RelevanceEvaluator(_name_relevant(relevant), wanted)
-    per_user = evaluator.evaluate(_name_lists(lists))
-    n_users, ones = relevant.shape[0], np.ones(relevant.shape[0])
-
-    def gather(name: str) -> Float64Array:
-        # A user whose list is empty is not in the result: nothing relevant was listed.
-        values = (per_user.get(str(user), {}).get(name, 0.0) for user in range(n_users))
-        return np.fromiter(values, dtype=np.float64, count=n_users)
-
-    reciprocal = gather("recip_rank")
-    measures = []
-    for k in cutoffs:
-        for metric in RANKING_METRICS:
-            values = (
-                np.where(reciprocal >= 1 / k - 1e-6, reciprocal, 0.0)  # trec_eval's has no cutoff
-                if metric == "mrr"
-                else gather(f"{_TREC_NAMES[metric]}_{k}")
-            )
-            measures.append(UserMeasure(metric, k, values, ones))
-    return measures
-
-
-def _name_relevant(relevant: Csr) -> dict[str, dict[str, int]]:
-    items = [str(item) for item in relevant.indices.tolist()]
-    bounds = relevant.indptr.tolist()
-    return {
-        str(user): dict.fromkeys(items[start:stop], 1)
-        for user, (start, stop) in enumerate(pairwise(bounds))
+    hits, n_relevant = _mark_hits(lists, relevant, max(cutoffs)), np.diff(relevant.indptr)
+    columns, ones = np.array(cutoffs) - 1, np.ones(len(hits))
+    values = {
+        metric: measure(hits, n_relevant)[:, columns].T.copy()  # [n_cutoffs, n_users]
+        for metric, measure in _AT_EACH_CUTOFF.items()
     }
+    return [
+        UserMeasure(metric, k, values[metric][at], ones)
+        for at, k in enumerate(cutoffs)
+        for metric in RANKING_METRICS
+    ]
 
 
-def _name_lists(lists: RankedItems) -> dict[str, dict[str, float]]:
-    items = [str(item) for item in lists.item_index.tolist()]
-    # trec_eval orders by score and breaks ties by name: the ranks are the order that is meant.
-    scores = (-lists.rank.astype(np.float64)).tolist()
-    bounds = [0, *np.cumsum(lists.counts).tolist()]
-    return {
-        str(user): dict(zip(items[start:stop], scores[start:stop], strict=True))
-        for user, (start, stop) in enumerate(pairwise(bounds))
-        if stop > start
-    }
+def _mark_hits(lists: RankedItems, relevant: Csr, depth: int) -> BoolArray:
+    """Whether each user's item at each rank is relevant, [n_users, depth]."""
+    n_users, n_items = relevant.shape
+    relevant_row = np.repeat(np.arange(n_users), np.diff(relevant.indptr))
+    row, column = lists.user_row, lists.rank - 1
+    is_relevant = np.isin(
+        row * n_items + lists.item_index, relevant_row * n_items + relevant.indices
+    )
+    within = column < depth
+    hits = np.zeros((n_users, depth), dtype=np.bool_)
+    hits[row[within], column[within]] = is_relevant[within]
+    return hits
+
+
+# Each metric at each cutoff from 1 on, [n_users, depth], of ``hits`` as ``_mark_hits`` has them and
+# ``n_relevant`` [n_users]. Sums run from rank 1 on, as in trec_eval: hence the same bits.
+
+
+def _measure_ndcg(hits: BoolArray, n_relevant: Int64Array) -> Float64Array:
+    depth = hits.shape[1]
+    # numpy's logarithm may be another in the last bit.
+    discounts = np.array([1 / math.log2(rank + 1) for rank in range(1, depth + 1)])
+    gained = np.cumsum(np.where(hits, discounts, 0.0), axis=1)
+    best = np.cumsum(discounts)  # of so many relevant items in front
+    n_listable = np.minimum(n_relevant[:, None], _ranks(hits))
+    ndcg: Float64Array = gained / best[np.maximum(n_listable, 1) - 1]
+    return ndcg
+
+
+def _measure_recall(hits: BoolArray, n_relevant: Int64Array) -> Float64Array:
+    return np.cumsum(hits, axis=1) / np.maximum(n_relevant, 1)[:, None]
+
+
+def _measure_precision(hits: BoolArray, n_relevant: Int64Array) -> Float64Array:
+    return np.cumsum(hits, axis=1) / _ranks(hits)
+
+
+def _measure_map(hits: BoolArray, n_relevant: Int64Array) -> Float64Array:
+    precisions = np.where(hits, _measure_precision(hits, n_relevant), 0.0)
+    return np.cumsum(precisions, axis=1) / np.maximum(n_relevant, 1)[:, None]
+
+
+def _measure_mrr(hits: BoolArray, n_relevant: Int64Array) -> Float64Array:
+    is_first = hits & (np.cumsum(hits, axis=1) == 1)
+    return np.cumsum(np.where(is_first, 1 / _ranks(hits), 0.0), axis=1)
+
+
+def _measure_hit_rate(hits: BoolArray, n_relevant: Int64Array) -> Float64Array:
+    return np.logical_or.accumulate(hits, axis=1).astype(np.float64)
+
+
+def _ranks(hits: BoolArray) -> Int64Array:
+    return np.arange(1, hits.shape[1] + 1)
+
+
+_AT_EACH_CUTOFF: dict[str, Callable[[BoolArray, Int64Array], Float64Array]] = {
+    "ndcg": _measure_ndcg,
+    "recall": _measure_recall,
+    "precision": _measure_precision,
+    "map": _measure_map,
+    "mrr": _measure_mrr,
+    "hit_rate": _measure_hit_rate,
+}
 
 
 def measure_catalogue(

@@ -8,7 +8,8 @@ from itertools import pairwise
 import numpy as np
 
 from recsys_core.arrays import Float32Array, Float64Array, Int32Array, Int64Array
-from recsys_core.linalg.normal_equations import solve_users, without_gram
+from recsys_core.linalg.normal_equations import solve_users
+from recsys_core.linalg.user_systems import SharedGram
 
 
 def solve_ridge(
@@ -38,7 +39,7 @@ def solve_ridge(
             rated = design[items[start:end]].astype(np.float64)
             solutions[user] = np.linalg.lstsq(rated, targets[start:end], rcond=None)[0]
     else:
-        common, counts = without_gram(design), np.diff(indptr)
+        shared, counts = SharedGram.zero(design), np.diff(indptr)
         ridges, minima = regularization * counts, np.empty(len(counts))
-        solve_users(common, indptr, items, targets, indptr[:-1], ridges, solutions, minima)
+        solve_users(shared, indptr, items, targets, indptr[:-1], ridges, solutions, minima)
     return solutions

@@ -15,12 +15,16 @@ import numpy as np
 
 from recsys_core.arrays import Float32Array, Float64Array, Int32Array, Int64Array
 from recsys_core.compile.padding import pad_columns, pad_width
-from recsys_core.linalg.normal_equations import CommonSystem, solve_users
+from recsys_core.linalg.normal_equations import solve_users
+from recsys_core.linalg.user_systems import SharedGram
 
 
 @dataclass(frozen=True)
 class Penalty:
-    """What is asked of p beside the ratings. Users and items trade places in training."""
+    """The weights of the objective's terms beside the ratings.
+
+    In training of ALS users and items trade places, and "user" is a row of the side solved for.
+    """
 
     regularization: float
     unobserved_weight: float
@@ -36,9 +40,9 @@ class Penalty:
 
 @dataclass(frozen=True)
 class WeightedRidge:
-    """The factors of all items, and what the systems of all users have in common."""
+    """The factors of all items with their Gram matrix, and what users' factors are penalised by."""
 
-    common: CommonSystem
+    shared: SharedGram
     penalty: Penalty
 
     @classmethod
@@ -48,18 +52,18 @@ class WeightedRidge:
         wide = factors.astype(np.float64)
         with threadpool_limits(1, user_api="blas"):  # the same bits whatever the number of threads
             gram = penalty.unobserved_weight * (wide.T @ wide)
-            values, vectors = np.linalg.eigh(gram)
-            rotated = wide @ vectors
+            eigenvalues, eigenvectors = np.linalg.eigh(gram)
+            rotated = wide @ eigenvectors
         # Smaller ones are what rounding left of zeros.
-        values = np.maximum(values, len(values) * np.finfo(np.float64).eps * values[-1])
-        common = CommonSystem(
-            pad_columns(factors.astype(np.float32, copy=False)),
-            _pad_both(gram),
-            pad_columns(rotated),
-            _pad_both(vectors.T),
-            values,
+        rounding = len(eigenvalues) * np.finfo(np.float64).eps * eigenvalues[-1]
+        shared = SharedGram(
+            factors=pad_columns(factors.astype(np.float32, copy=False)),
+            gram=_pad_both(gram),
+            rotated_factors=pad_columns(rotated),
+            eigenvectors=_pad_both(eigenvectors.T),
+            eigenvalues=np.maximum(eigenvalues, rounding),
         )
-        return cls(common, penalty)
+        return cls(shared, penalty)
 
     def solve(self, indptr: Int64Array, items: Int32Array) -> Float32Array:
         """Float32 [n_users, n_columns]; each row a function of the user's own entries, bit for bit.
@@ -69,7 +73,7 @@ class WeightedRidge:
             items: int32 [n_ratings].
         """
         n_users = len(indptr) - 1
-        solutions = np.zeros((n_users, len(self.common.values)), np.float32)
+        solutions = np.zeros((n_users, len(self.shared.eigenvalues)), np.float32)
         self.solve_range(indptr, items, 0, n_users, solutions, np.zeros(n_users))
         return solutions
 
@@ -90,12 +94,12 @@ class WeightedRidge:
         """
         counts = np.diff(indptr[first : stop + 1])
         solve_users(
-            self.common,
+            self.shared,
             indptr[first : stop + 1],
             items,
             np.ones(counts.max(initial=0)),
             np.zeros_like(counts),
-            self.penalty.ridges(counts, len(self.common.matrix)),
+            self.penalty.ridges(counts, len(self.shared.factors)),
             solutions[first:stop],
             minima[first:stop],
         )

@@ -22,7 +22,7 @@ import numpy as np
 
 from recsys_core.arrays import Csr, Float32Array
 from recsys_core.linalg.weighted_ridge import Penalty, WeightedRidge
-from recsys_core.models.als_solvers import BatchedSide, CompiledSide, Side
+from recsys_core.models.als_half_steps import CompiledSide, Side, TorchSide
 from recsys_core.models.base import Device, FactorModel, OnEpoch, TrainedModel, require_finite
 from recsys_core.models.devices import resolve_device
 from recsys_core.sparse import split_pattern
@@ -108,7 +108,7 @@ def train_als(
     chosen = resolve_device(device)
     penalty = Penalty(regularization, unobserved_weight, frequency_exponent)
     by_user, by_item = make_sides(ratings, penalty, chosen)
-    items = by_item.put(draw_start(ratings.shape[1], n_factors, seed))
+    items = by_item.to_device(draw_start(ratings.shape[1], n_factors, seed))
     advice = (
         f"move train.als.regularization (now {regularization:g}) or "
         f"train.als.unobserved_weight (now {unobserved_weight:g}) towards 1"
@@ -120,19 +120,19 @@ def train_als(
         losses.append(loss)
         if on_epoch is not None:
             on_epoch(iteration, loss)
-    factors = by_item.take(items)
+    factors = by_item.to_host(items)
     require_finite("als", factors, after=f"{iterations} iterations", advice=advice)
     model = AlsModel(factors, penalty)
     return TrainedModel(model, losses, {"training_loss": losses[-1]}, device=chosen)
 
 
 def make_sides(ratings: Csr, penalty: Penalty, device: str) -> tuple[Side, Side]:
-    """Users' and items' ratings, where they are solved for."""
+    """The two sides of the ratings: a row for each user, and a row for each item."""
     by_side = ratings, ratings.T.tocsr()
     if device == "cpu":
         users, items = (CompiledSide.create(each, penalty) for each in by_side)
         return users, items
-    of_users, of_items = (BatchedSide.create(each, penalty, device) for each in by_side)
+    of_users, of_items = (TorchSide.create(each, penalty, device) for each in by_side)
     return of_users, of_items
 
 
@@ -148,4 +148,5 @@ def iterate(by_user: Side, by_item: Side, items: Any) -> tuple[Any, float]:
     """The next item factors, on the device, and the objective with them."""
     users, _ = by_user.solve(items)
     items, minimum = by_item.solve(users)
-    return items, float(minimum + by_user.measure(users))  # the iteration's one wait for a GPU
+    objective = minimum + by_user.measure_penalty(users)
+    return items, float(objective)  # the iteration's one wait for a GPU

@@ -67,7 +67,8 @@ class TrainedModel:
 
     model: FactorModel
     losses: list[float] = field(default_factory=list)
-    """One value an epoch (mf) or iteration (nmf: the solver's violation)."""
+    """One value an epoch (mf: mean squared error) or iteration (als: the objective;
+    nmf: the solver's violation); none for ease."""
     figures: dict[str, float] = field(default_factory=dict)
     """Named results, such as ``reconstruction_error``."""
     device: str = "cpu"

@@ -28,7 +28,7 @@ from recsys_core.arrays import Csr, Float32Array
 from recsys_core.compile.padding import pad_columns
 from recsys_core.errors import TrainingError
 from recsys_core.linalg.projection import project
-from recsys_core.linalg.subspace import find_item_space
+from recsys_core.linalg.randomized_subspace import find_principal_directions
 from recsys_core.models.base import Device, FactorModel, OnEpoch, TrainedModel
 from recsys_core.models.devices import resolve_device
 from recsys_core.sparse import mark_seen
@@ -106,10 +106,10 @@ def train_ease(
         n_factors: directions wanted. Where the ratings have a lower rank, the model has that many
             factors, and with the scaling ``diagonal`` is full EASE.
         regularization: lambda, above 0.
-        popularity_exponent: a of ``find_item_space``, from 0 to 1.
+        popularity_exponent: a of ``find_principal_directions``, from 0 to 1.
         activity_exponent: b, from 0 to 1.
-        power_iterations: of ``find_item_space``.
-        seed: of ``find_item_space``.
+        power_iterations: of ``find_principal_directions``.
+        seed: of ``find_principal_directions``.
         on_epoch: never called; there are no epochs.
 
     Returns:
@@ -125,7 +125,7 @@ def train_ease(
     if ratings.nnz == 0:
         raise TrainingError("ease: there are no ratings to learn from; relax clean.*")
     weighted = _weigh_users(ratings, activity_exponent)
-    space = find_item_space(
+    principal = find_principal_directions(
         weighted,
         n_factors,
         popularity_exponent=popularity_exponent,
@@ -133,8 +133,8 @@ def train_ease(
         seed=seed,
         device=chosen,
     )
-    shrunk = space.energies / (space.energies + regularization)
-    vectors = (space.directions * np.sqrt(shrunk)).astype(np.float32, order="C")
+    shrunk = principal.energies / (principal.energies + regularization)
+    vectors = (principal.directions * np.sqrt(shrunk)).astype(np.float32, order="C")
     model = _scale_by_length(vectors) if scaling == "length" else _scale_by_diagonal(vectors)
     if not np.isfinite(model.scale).all():
         raise TrainingError(
@@ -143,8 +143,8 @@ def train_ease(
         )
     total = np.square(weighted.data, dtype=np.float64).sum()
     figures = {
-        "rank": float(len(space.energies)),
-        "explained_share": float(space.energies.sum() / total),
+        "rank": float(len(principal.energies)),
+        "explained_share": float(principal.energies.sum() / total),
     }
     return TrainedModel(model, [], figures, device=chosen)
 

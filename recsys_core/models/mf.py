@@ -16,9 +16,9 @@ from recsys_core.compile.padding import pad_columns
 from recsys_core.linalg.ridge import solve_ridge
 from recsys_core.models.base import Device, FactorModel, OnEpoch, TrainedModel, require_finite
 from recsys_core.models.devices import resolve_device
-from recsys_core.models.mf_compiled import CompiledTraining
-from recsys_core.models.mf_table import MfData, MfTraining, draw_table
-from recsys_core.models.mf_torch import TorchTraining
+from recsys_core.models.mf_adam_cpu import CompiledTraining
+from recsys_core.models.mf_adam_torch import TorchTraining
+from recsys_core.models.mf_parameter_table import MfData, MfTraining, draw_table
 from recsys_core.sparse import split_csr
 
 

@@ -17,6 +17,7 @@ from recsys_core.arrays import Csr, Float32Array, Float64Array
 from recsys_core.errors import QueryError
 from recsys_core.items.titles import TitleIndex
 from recsys_core.query.saved_model import SavedModel
+from recsys_core.ranking.exact_order import order_by_score
 from recsys_core.ranking.similarity import rank_similar
 from recsys_core.ranking.top_k import TopKScorer
 
@@ -62,8 +63,9 @@ def recommend(
 
     Args:
         query: ratings by item id or title (``ItemKey``).
-        model: from ``recsys_core.query.saved_model.decode_model`` or
-        ``jobs.runs.model_files.load_model``. k: length of the list, at least 1.
+        model: of ``recsys_core.query.saved_model.decode_model``, or of
+            ``jobs.runs.model_files.load_model``.
+        k: length of the list, at least 1.
         explain: say for each item which ratings brought it up, by ``explain_scores``.
 
     Raises:
@@ -205,8 +207,7 @@ def explain_scores(
         return Contribution(catalog.id_at(item), catalog.titles[item], values[at], amount)
 
     return [
-        [contribution(at, float(row[at])) for at in np.argsort(-row, kind="stable").tolist()]
-        for row in amounts
+        [contribution(at, float(row[at])) for at in order_by_score(row).tolist()] for row in amounts
     ]
 
 

@@ -20,17 +20,9 @@ from recsys_core.models.base import FactorModel
 from recsys_core.models.registry import MODELS
 
 FORMAT = "recsys-nightly-model"
-
-
 VERSION = 1
-
-
 ARRAYS_FILE = "model.safetensors"
-
-
 FACTS_FILE = "model.json"
-
-
 FILES = (ARRAYS_FILE, FACTS_FILE)
 
 

@@ -1,8 +1,8 @@
-"""Products of users and items that find candidates for a list, with a bound on their error.
+"""The first pass of a search for the best items: rough scores, and a bound on their error.
 
-Both hold the items in blocks, take a block of users, and collect what may be in the users' lists.
-The 16-bit product is the faster one where the CPU has the instruction for it; its steps are some 20
-times as coarse as the bound on float32's rounding.
+Either first pass holds the items in blocks, is given the queries of a block of users, and collects
+the candidates for their lists. The 16-bit one is faster where the CPU has the instruction for it;
+its steps are some 20 times as coarse as the bound on float32's rounding.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from recsys_core.compile.int16_tile import TILE_USERS
 from recsys_core.compile.score_masks import LANES
 from recsys_core.ranking.int16_kernels import USERS_AT_ONCE, collect_from_all
 from recsys_core.ranking.quantization import Quantized, measure, quantize
-from recsys_core.ranking.top_k_kernels import SeenItems, UserBlock, collect, mask_absent, mask_seen
+from recsys_core.ranking.top_k_kernels import QueryBlock, SeenItems, collect, mask_absent, mask_seen
 
 _UNIT = float(np.finfo(np.float32).eps) / 2
 _TINY = float(np.finfo(np.float32).tiny)
@@ -24,7 +24,7 @@ _THRESHOLD_ROUNDINGS = 4  # of a threshold, as float32
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class SortedItems:
     """The items in descending order of their norms, and how they are cut into blocks."""
 
     factors: Float32Array  # [n_items, n_columns]
@@ -38,54 +38,55 @@ class Catalogue:
         return largest
 
 
-class RoughProduct(Protocol):
-    """What ``top_k`` asks of a product."""
+class FirstPass(Protocol):
+    """What ``top_k`` asks of a first pass."""
 
-    def take_users(self, factors: Float32Array, norms: Float64Array) -> Float64Array:
+    def set_queries(self, queries: Float32Array, norms: Float64Array) -> Float64Array:
         """Make these the users to score.
 
         Args:
-            factors: [n_users, n_columns], no more than a block.
-            norms: [n_users].
+            queries: [n_users, n_columns], no more than a block: the users' factors.
+            norms: [n_users] of the queries.
 
         Returns:
-            [n_users]: twice the bound on |rough score - score|, once for each side of a comparison.
+            The error margins [n_users]: twice the bound on |rough score - score|, once for each
+            side of a comparison.
         """
 
-    def collect(self, block: UserBlock, seen: SeenItems) -> None:
-        """Add the candidates of the users that were taken, from all items, to ``block``."""
+    def collect(self, block: QueryBlock, seen: SeenItems) -> None:
+        """Add the candidates of the queries that were set, from all items, to ``block``."""
 
 
-class Float32Product:
-    """The BLAS's.
+class Float32FirstPass:
+    """Rough scores are the BLAS's, in float32.
 
     The bound is that of an inner product in any order (Higham, *Accuracy and Stability of
     Numerical Algorithms*, section 3.1): |fl(u.v) - u.v| <= gamma_n |u|.|v| <= gamma_n ||u|| ||v||.
     """
 
-    def __init__(self, items: Catalogue, users_per_block: int) -> None:
+    def __init__(self, items: SortedItems, users_per_block: int) -> None:
         n_columns, width = items.factors.shape[1], items.width
         self._largest, self._n_items = items.largest, len(items.factors)
         self._blocks = np.zeros((len(items.largest), n_columns, width), dtype=np.float32)
         for block, at in zip(self._blocks, range(0, self._n_items, width), strict=True):
             part = items.factors[at : at + width]
             block[:, : len(part)] = part.T
-        self._users = np.zeros((users_per_block, n_columns), dtype=np.float32)
+        self._queries = np.zeros((users_per_block, n_columns), dtype=np.float32)
         self._scores = np.empty((users_per_block, width), dtype=np.float32)
 
-    def take_users(self, factors: Float32Array, norms: Float64Array) -> Float64Array:
-        # One shape for every product: a row's scores then come from the same BLAS kernel wherever
-        # the row stands, so lists do not depend on who shares the block.
-        self._users[: len(factors)] = factors
-        self._users[len(factors) :] = 0.0
-        return _bound_roundings(norms * self._largest[0], self._users.shape[1])
+    def set_queries(self, queries: Float32Array, norms: Float64Array) -> Float64Array:
+        # One shape for every product of matrices: a row's scores then come from the same BLAS
+        # kernel wherever the row stands, so lists do not depend on who shares the block.
+        self._queries[: len(queries)] = queries
+        self._queries[len(queries) :] = 0.0
+        return _bound_roundings(norms * self._largest[0], self._queries.shape[1])
 
-    def collect(self, block: UserBlock, seen: SeenItems) -> None:
+    def collect(self, block: QueryBlock, seen: SeenItems) -> None:
         scores, width, n_users = self._scores.ravel(), self._scores.shape[1], len(block.n_found)
         start = 0
         for number, (largest, end) in enumerate(zip(self._largest, seen.ends, strict=True)):
             first = number * width
-            np.dot(self._users, self._blocks[number], out=self._scores)
+            np.dot(self._queries, self._blocks[number], out=self._scores)
             mask_absent(scores, width, self._n_items - first)
             mask_seen(scores, width, seen, start, end, 0)
             if not collect(block, scores, width, first, largest, 0, n_users):
@@ -93,8 +94,8 @@ class Float32Product:
             start = end
 
 
-class Int16Product:
-    """Integers of 16 bits, added up in 32, see ``int16_kernels``.
+class Int16FirstPass:
+    """Rough scores are sums in 32 bits of products of 16-bit integers, see ``int16_kernels``.
 
     With u' and v' as the factors that the integers stand for, the bound is
 
@@ -105,9 +106,9 @@ class Int16Product:
 
     _SCORE_ROUNDINGS = 3  # the sum as float32, and two products
 
-    def __init__(self, items: Catalogue, users_per_block: int) -> None:
+    def __init__(self, items: SortedItems, users_per_block: int) -> None:
         n_items, n_columns = items.factors.shape
-        self._column_scale = _even_out_columns(items.factors)
+        self._column_scale = _equilibrate_columns(items.factors)
         self._items = Quantized.create(n_items, n_columns, LANES)
         measure(items.factors, self._column_scale, self._items)
         self._largest_norm = float(self._items.norm.max())
@@ -116,25 +117,25 @@ class Int16Product:
         self._unit = self._largest_norm or 1.0
         quantize(items.factors, self._column_scale, 1 / self._unit, self._items)
         self._largest_error = float(self._items.error.max())
-        self._users = Quantized.create(users_per_block, n_columns, TILE_USERS)
+        self._queries = Quantized.create(users_per_block, n_columns, TILE_USERS)
         self._scores = np.empty(USERS_AT_ONCE * items.width, dtype=np.float32)
         self._largest = items.largest
 
-    def take_users(self, factors: Float32Array, norms: Float64Array) -> Float64Array:
-        measure(factors, 1 / self._column_scale, self._users)
-        quantize(factors, 1 / self._column_scale, self._unit, self._users)
-        error = self._users.error[: len(factors)]
-        rounded_norm = self._users.norm[: len(factors)] + error
-        slack: Float64Array = 2 * (error * self._largest_norm + rounded_norm * self._largest_error)
+    def set_queries(self, queries: Float32Array, norms: Float64Array) -> Float64Array:
+        measure(queries, 1 / self._column_scale, self._queries)
+        quantize(queries, 1 / self._column_scale, self._unit, self._queries)
+        error = self._queries.error[: len(queries)]
+        rounded_norm = self._queries.norm[: len(queries)] + error
+        margin: Float64Array = 2 * (error * self._largest_norm + rounded_norm * self._largest_error)
         largest_scores = rounded_norm * (self._largest_norm + self._largest_error)
-        slack += _bound_roundings(largest_scores, self._SCORE_ROUNDINGS)
-        return slack * (1 + 1e-6)  # the norms' own rounding
+        margin += _bound_roundings(largest_scores, self._SCORE_ROUNDINGS)
+        return margin * (1 + 1e-6)  # the norms' own rounding
 
-    def collect(self, block: UserBlock, seen: SeenItems) -> None:
-        collect_from_all(block, self._users, self._items, self._largest, seen, self._scores)
+    def collect(self, block: QueryBlock, seen: SeenItems) -> None:
+        collect_from_all(block, self._queries, self._items, self._largest, seen, self._scores)
 
 
-def _even_out_columns(factors: Float32Array) -> Float64Array:
+def _equilibrate_columns(factors: Float32Array) -> Float64Array:
     """Powers of two [n_columns] to multiply the columns of items by, and to divide those of users.
 
     No score changes, but the norms do, and the steps with them. Some models' columns differ by a
@@ -153,5 +154,5 @@ def _bound_roundings(largest_scores: Float64Array, n: int) -> Float64Array:
     n += _THRESHOLD_ROUNDINGS
     gamma = n * _UNIT / (1 - n * _UNIT)
     underflow = n * _TINY  # which no relative bound covers
-    slack: Float64Array = 2 * (gamma * largest_scores + underflow)
-    return slack
+    margin: Float64Array = 2 * (gamma * largest_scores + underflow)
+    return margin

@@ -9,8 +9,8 @@ from recsys_core.compile.jit import compiled
 from recsys_core.compile.score_masks import LANES
 from recsys_core.ranking.quantization import Quantized
 from recsys_core.ranking.top_k_kernels import (
+    QueryBlock,
     SeenItems,
-    UserBlock,
     collect,
     is_open,
     mask_absent,
@@ -23,7 +23,7 @@ USERS_AT_ONCE = 8 * TILE_USERS
 
 @compiled
 def collect_from_all(
-    block: UserBlock,
+    block: QueryBlock,
     users: Quantized,
     items: Quantized,
     largest: Float64Array,

@@ -1,4 +1,4 @@
-"""The inner loops of ``rules``: choose each user's list out of candidates in order."""
+"""The inner loops of ``ruled_lists``: choose each user's list out of candidates in order."""
 
 from typing import Final, NamedTuple
 

@@ -1,9 +1,9 @@
 """Exact top-k of user_factors . item_factors without the items each user has seen.
 
-The order is that of the float64 scores, ties going to the lower item index. A rough product over
-blocks, in 16-bit integers or in float32, finds the few items that can still be in a list; only
-those are scored in float64. What makes this exact is the product's bound on its own error, see
-``rough_products``.
+The order is that of the float64 scores, see ``exact_order``. A first pass over blocks of items, in
+16-bit integers or in float32, finds the candidates, the few that can still be in a list; only those
+are scored in float64. What makes this exact is the first pass's bound on its own error, see
+``first_pass``.
 
 Items are held in descending order of their norm: the first block then gives a high threshold, and
 once ||u|| ||v|| is below every user's threshold all further blocks can be skipped.
@@ -17,13 +17,13 @@ from recsys_core.arrays import Csr, Float32Array, Float64Array, Int32Array, Int6
 from recsys_core.compile.int16_tile import FEATURE
 from recsys_core.compile.jit import has_feature
 from recsys_core.compile.score_masks import LANES
-from recsys_core.ranking.first_pass import Catalogue, Float32Product, Int16Product, RoughProduct
+from recsys_core.ranking.exact_order import take_lowest_unseen
+from recsys_core.ranking.first_pass import FirstPass, Float32FirstPass, Int16FirstPass, SortedItems
 from recsys_core.ranking.top_k_kernels import (
+    QueryBlock,
     SeenItems,
-    UserBlock,
     finish,
     group_seen,
-    take_lowest_unseen,
 )
 from recsys_core.sparse import split_pattern
 
@@ -32,8 +32,8 @@ USERS_AT_ONCE = 12 * USERS_PER_BLOCK
 """Users whose factors and lists a worker has in memory together."""
 _WIDTHS = range(384, 641, LANES)
 """Items in a block: the scores of a block of users, 0.6 to 1 MB, then stay in a core's cache."""
-_PRODUCTS_PER_SCORE = 128
-"""Rough scores that the 16-bit product computes, and float32 does not, while one is made exact."""
+_ROUGH_PER_EXACT = 128
+"""Rough scores that the 16-bit pass is ahead of the float32 one in the time of one exact score."""
 _LOWEST = np.float32(np.finfo(np.float32).min / 2)
 """Below any score, as overflow is refused, and above the -inf of masked items."""
 
@@ -76,14 +76,14 @@ class TopKScorer:
         self,
         item_factors: Float32Array,
         k: int,
-        product: type[Float32Product] | type[Int16Product] | None = None,
+        first_pass: type[Float32FirstPass] | type[Int16FirstPass] | None = None,
     ) -> None:
         """Arrange the items for scoring.
 
         Args:
             item_factors: float32 [n_items, n_columns], finite.
             k: length of the lists, at least 1.
-            product: what finds candidates, which changes no list; None for the fastest of this CPU.
+            first_pass: changes no list; None for the fastest of this CPU.
 
         Raises:
             ValueError: k < 1, no items, or factors that are not finite.
@@ -98,7 +98,7 @@ class TopKScorer:
         self.k = min(k, self.n_items)
         norms = np.linalg.norm(item_factors.astype(np.float64), axis=1)
         self._item_at = np.argsort(-norms, kind="stable").astype(np.int32)  # position -> item_index
-        self._items = Catalogue(
+        self._items = SortedItems(
             factors=item_factors[self._item_at].astype(np.float32, copy=False),
             norms=norms[self._item_at],
             width=choose_width(self.n_items),
@@ -106,8 +106,8 @@ class TopKScorer:
         self._block_of, self._column_of = np.divmod(
             np.argsort(self._item_at).astype(np.int32), np.int32(self._items.width)
         )
-        product = product or choose_product()
-        self._product: RoughProduct = product(self._items, USERS_PER_BLOCK)
+        first_pass = first_pass or choose_first_pass()
+        self._first_pass: FirstPass = first_pass(self._items, USERS_PER_BLOCK)
         self._buffers = _Buffers.create(self.n_columns, self.k)
         self._is_seen = np.zeros(self.n_items, dtype=np.bool_)
 
@@ -152,42 +152,42 @@ class TopKScorer:
     ) -> None:
         """Rank up to USERS_PER_BLOCK users into ``lists``: counts, item_index, score."""
         n_users, buffers, (count, item_index, score) = len(factors), self._buffers, lists
-        buffers.users[:n_users] = factors
+        buffers.queries[:n_users] = factors
         norms = np.sqrt(np.einsum("ij,ij->i", factors, factors, dtype=np.float64))
-        users = UserBlock(
+        block = QueryBlock(
             k=self.k,
-            users=buffers.users,
+            queries=buffers.queries,
             factors=self._items.factors,
             item_at=self._item_at,
             norm=norms,
-            slack=self._product.take_users(buffers.users[:n_users], norms),
+            error_margin=self._first_pass.set_queries(buffers.queries[:n_users], norms),
             # All items tie for a user without taste: answered apart, as all are candidates.
             threshold=np.where(norms == 0, np.float32(np.inf), _LOWEST),
             n_found=count,
             capacity=buffers.capacity,
-            rough=buffers.rough,
+            rough_score=buffers.rough_score,
             position=buffers.position,
-            work=buffers.work,
-            wide=buffers.wide,
-            n_needless=np.zeros(1, dtype=np.int64),
+            exact_score=buffers.exact_score,
+            wide_query=buffers.wide_query,
+            n_false_candidates=np.zeros(1, dtype=np.int64),
         )
-        buffers.rough.fill(-np.inf)
-        self._product.collect(users, self._group_seen(indptr, items))
-        finish(users, item_index, score)
-        self._reconsider_product(n_users, int(users.n_needless[0]))
+        buffers.rough_score.fill(-np.inf)
+        self._first_pass.collect(block, self._group_seen(indptr, items))
+        finish(block, item_index, score)
+        self._reconsider_first_pass(n_users, int(block.n_false_candidates[0]))
         for user in np.flatnonzero(norms == 0).tolist():
             seen = items[indptr[user] : indptr[user + 1]]
             count[user] = take_lowest_unseen(seen, self._is_seen, item_index[user], score[user])
 
-    def _reconsider_product(self, n_users: int, n_needless: int) -> None:
-        """Go over to float32 where the 16-bit product parts too few items.
+    def _reconsider_first_pass(self, n_users: int, n_false_candidates: int) -> None:
+        """Go over to float32 where 16 bits tell too few items apart.
 
         For good: what makes it so, scores that are close for the norms, is in the items.
         """
-        is_too_coarse = n_needless * _PRODUCTS_PER_SCORE > n_users * self.n_items
-        if is_too_coarse and isinstance(self._product, Int16Product):
-            del self._product  # before its successor is made: a worker has memory for one
-            self._product = Float32Product(self._items, USERS_PER_BLOCK)
+        is_too_coarse = n_false_candidates * _ROUGH_PER_EXACT > n_users * self.n_items
+        if is_too_coarse and isinstance(self._first_pass, Int16FirstPass):
+            del self._first_pass  # before its successor is made: a worker has memory for one
+            self._first_pass = Float32FirstPass(self._items, USERS_PER_BLOCK)
 
     def _group_seen(self, indptr: Int64Array, items: Int32Array) -> SeenItems:
         n_seen = int(indptr[-1] - indptr[0])
@@ -204,24 +204,24 @@ class TopKScorer:
 class _Buffers:
     """Memory of one scorer, allocated once: fresh memory is slow to touch."""
 
-    users: Float32Array  # [USERS_PER_BLOCK, n_columns]
+    queries: Float32Array  # [USERS_PER_BLOCK, n_columns]: users' factors
     capacity: int  # candidates that a user may have
-    rough: Float32Array  # [USERS_PER_BLOCK * capacity]: their scores
-    position: Int32Array  # [USERS_PER_BLOCK * capacity]: where they stand
-    work: Float64Array  # [capacity]: a user's scores in float64
-    wide: Float64Array  # [n_columns]: a user's factors in float64
+    rough_score: Float32Array  # [USERS_PER_BLOCK * capacity] of the candidates
+    position: Int32Array  # [USERS_PER_BLOCK * capacity] of the candidates
+    exact_score: Float64Array  # [capacity]: scores of one user's candidates
+    wide_query: Float64Array  # [n_columns]: one user's factors
 
     @classmethod
     def create(cls, n_columns: int, k: int) -> "_Buffers":
-        # Two and a half lists, in whole groups: half as much means cutting back twice as often.
+        # Two and a half lists, in whole groups: half as much means pruning twice as often.
         capacity = LANES * -(-5 * k // (2 * LANES))
         return cls(
-            users=np.zeros((USERS_PER_BLOCK, n_columns), dtype=np.float32),
+            queries=np.zeros((USERS_PER_BLOCK, n_columns), dtype=np.float32),
             capacity=capacity,
-            rough=np.empty(USERS_PER_BLOCK * capacity, dtype=np.float32),
+            rough_score=np.empty(USERS_PER_BLOCK * capacity, dtype=np.float32),
             position=np.empty(USERS_PER_BLOCK * capacity, dtype=np.int32),
-            work=np.empty(capacity),
-            wide=np.empty(n_columns),
+            exact_score=np.empty(capacity),
+            wide_query=np.empty(n_columns),
         )
 
 
@@ -230,6 +230,6 @@ def choose_width(n_items: int) -> int:
     return min(_WIDTHS, key=lambda width: (-(-n_items // width) * width, -width))
 
 
-def choose_product() -> type[Float32Product] | type[Int16Product]:
+def choose_first_pass() -> type[Float32FirstPass] | type[Int16FirstPass]:
     """The fastest that this CPU can compute: each executor of a job asks its own."""
-    return Int16Product if has_feature(FEATURE) else Float32Product
+    return Int16FirstPass if has_feature(FEATURE) else Float32FirstPass

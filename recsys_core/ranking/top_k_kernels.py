@@ -1,8 +1,8 @@
 """The inner loops of ``top_k``: find candidates in a block of scores, and rank them exactly.
 
-Each user has a row of ``rough`` float32 scores and ``position``s of the items that may be in the
-list. The row is filled until it is full, and then cut back to what can still be among the k best.
-Unused entries of ``rough`` are -inf, so that whole groups of LANES can be compared.
+Each user has a row of rough scores and positions of the items that may be in the list, the
+candidates. The row is filled until it is full, and then pruned to those that can still be among the
+k best. Unused entries of rough scores are -inf, so that whole groups of LANES can be compared.
 """
 
 from typing import Any, NamedTuple
@@ -18,28 +18,32 @@ from recsys_core.arrays import (
 )
 from recsys_core.compile.jit import compiled, compiled_sum
 from recsys_core.compile.score_masks import LANES, count_bits, lowest_bit, raise_to, reaching
+from recsys_core.ranking.exact_order import comes_before
 
 _GAPS = (3548, 1577, 701, 301, 132, 57, 23, 10, 4, 1)
 """Steps of Shell's sort: Ciura, FCT 2001, then by a factor of 2.25."""
 
 
-class UserBlock(NamedTuple):
-    """A block of users, the items, and what has been found so far: arrays of the kernels."""
+class QueryBlock(NamedTuple):
+    """A block of users, the items, and the candidates found so far. A position is an item's place.
+
+    Items stand in descending order of their norms; rough scores are those of the first pass.
+    """
 
     k: int
-    users: Float32Array  # [>= n_users, n_columns]
-    factors: Float32Array  # [n_items, n_columns], by position
+    queries: Float32Array  # [>= n_users, n_columns]: the users' factors
+    factors: Float32Array  # [n_items, n_columns] of the items, by position
     item_at: Int32Array  # [n_items]: position -> item_index
-    norm: Float64Array  # [n_users] of the users' factors
-    slack: Float64Array  # [n_users]: twice the bound on a rough score's error
+    norm: Float64Array  # [n_users] of the queries
+    error_margin: Float64Array  # [n_users]: twice the bound on a rough score's error
     threshold: Float32Array  # [n_users]: below it nothing is a candidate; rises
     n_found: Int64Array  # [n_users] candidates so far; in the end the length of each list
     capacity: int  # candidates that a user may have, a multiple of LANES
-    rough: Float32Array  # [>= n_users * capacity]: their scores
-    position: Int32Array  # [>= n_users * capacity]: where they stand
-    work: Float64Array  # [capacity] scratch: a user's scores in float64
-    wide: Float64Array  # [n_columns] scratch: a user's factors in float64
-    n_needless: Int64Array  # [1]: items scored in float64 only to be below the k best
+    rough_score: Float32Array  # [>= n_users * capacity] of the candidates
+    position: Int32Array  # [>= n_users * capacity] of the candidates
+    exact_score: Float64Array  # [capacity] scratch: scores of one user's candidates
+    wide_query: Float64Array  # [n_columns] scratch: one user's factors
+    n_false_candidates: Int64Array  # [1]: items scored exactly only to be below the k best
 
 
 class SeenItems(NamedTuple):
@@ -102,7 +106,7 @@ def mask_absent(scores: Float32Array, width: int, n_columns: int) -> None:
 
 
 @compiled
-def is_open(block: UserBlock, first_user: int, end_user: int, largest: float) -> bool:
+def is_open(block: QueryBlock, first_user: int, end_user: int, largest: float) -> bool:
     """Whether an item of the norm ``largest`` may reach the threshold of one of the users."""
     for user in range(first_user, end_user):
         if block.norm[user] * largest >= block.threshold[user]:
@@ -112,7 +116,7 @@ def is_open(block: UserBlock, first_user: int, end_user: int, largest: float) ->
 
 @compiled
 def collect(
-    block: UserBlock,
+    block: QueryBlock,
     scores: Float32Array,
     width: int,
     first_position: int,
@@ -135,30 +139,32 @@ def collect(
         if not is_open(block, user, user + 1, largest):
             continue
         n_open += 1
-        limit = block.threshold[user]
+        threshold = block.threshold[user]
         row, first = (user - first_user) * width, user * block.capacity
         n = first + block.n_found[user]
         if first_position == 0 and block.k <= LANES // 2:
-            limit = _first_limit(scores, row, width, block.k, block.slack[user], limit)
+            threshold = _first_threshold(
+                scores, row, width, block.k, block.error_margin[user], threshold
+            )
         for start in range(row, row + width, LANES):
-            bits = reaching(scores, start, limit)
+            bits = reaching(scores, start, threshold)
             while bits != np.uint64(0):
                 at = start + lowest_bit(bits)
                 bits &= bits - np.uint64(1)
-                block.rough[n] = scores[at]
+                block.rough_score[n] = scores[at]
                 block.position[n] = first_position + at - row
                 n += 1
                 if n == first + block.capacity:
-                    kept, limit = _cut_back(block, user, limit)
+                    kept, threshold = _prune(block, user, threshold)
                     n = first + kept
         block.n_found[user] = n - first
-        block.threshold[user] = limit
+        block.threshold[user] = threshold
     return n_open
 
 
 @compiled
-def _first_limit(
-    scores: Float32Array, first: int, width: int, k: int, slack: float, limit: Float32
+def _first_threshold(
+    scores: Float32Array, first: int, width: int, k: int, error_margin: float, threshold: Float32
 ) -> Float32:
     """A lower bound on the k-th best of a row of scores, for k of at most LANES.
 
@@ -167,24 +173,25 @@ def _first_limit(
     maxima = np.full(LANES, np.float32(-np.inf))
     for start in range(first, first + width, LANES):
         raise_to(maxima, 0, scores, start)
-    return max(limit, np.float32(kth_largest(maxima, 0, LANES, k, limit, k) - slack))
+    return max(threshold, np.float32(kth_largest(maxima, 0, LANES, k, threshold, k) - error_margin))
 
 
 @compiled
-def _cut_back(block: UserBlock, user: int, limit: Float32) -> tuple[int, Float32]:
+def _prune(block: QueryBlock, user: int, threshold: Float32) -> tuple[int, Float32]:
     """Keep what can be among the k best; the number kept and the new threshold."""
     k, first = block.k, user * block.capacity
-    kth = kth_largest(block.rough, first, block.capacity, k, limit, k + k // 4)
-    limit = max(limit, np.float32(kth - block.slack[user]))
-    n = _keep_reaching(block, user, limit)
+    kth = kth_largest(block.rough_score, first, block.capacity, k, threshold, k + k // 4)
+    threshold = max(threshold, np.float32(kth - block.error_margin[user]))
+    n = _keep_reaching(block, user, threshold)
     if 4 * n > 3 * block.capacity:  # near ties, which only the exact scores can part
         _rank_exactly(block, user, n)
         for place in range(n):
-            exact = np.float32(block.work[place])
-            block.rough[first + place] = exact if place < k else np.float32(-np.inf)
-        limit = max(limit, np.float32(block.rough[first + k - 1] - block.slack[user]))
+            exact = np.float32(block.exact_score[place])
+            block.rough_score[first + place] = exact if place < k else np.float32(-np.inf)
+        kth = block.rough_score[first + k - 1]
+        threshold = max(threshold, np.float32(kth - block.error_margin[user]))
         n = k
-    return n, limit
+    return n, threshold
 
 
 @compiled
@@ -230,47 +237,47 @@ def _from_key(key: Any) -> Float32:
 
 
 @compiled
-def _keep_reaching(block: UserBlock, user: int, limit: Float32) -> int:
-    """Move the candidates that reach ``limit`` to the front; their number."""
+def _keep_reaching(block: QueryBlock, user: int, threshold: Float32) -> int:
+    """Move the candidates that reach ``threshold`` to the front; their number."""
     first = user * block.capacity
     kept = first
     for start in range(first, first + block.capacity, LANES):
-        bits = reaching(block.rough, start, limit)
+        bits = reaching(block.rough_score, start, threshold)
         while bits != np.uint64(0):
             place = start + lowest_bit(bits)
             bits &= bits - np.uint64(1)
-            block.rough[kept] = block.rough[place]
+            block.rough_score[kept] = block.rough_score[place]
             block.position[kept] = block.position[place]
             kept += 1
     for place in range(kept, first + block.capacity):
-        block.rough[place] = -np.inf
+        block.rough_score[place] = -np.inf
     return kept - first
 
 
 @compiled
-def _rank_exactly(block: UserBlock, user: int, n: int) -> None:
-    """Sort the first n candidates by float64 score, then item index; ``work`` holds the scores."""
-    score, position, first = block.work, block.position, user * block.capacity
-    for column in range(len(block.wide)):
-        block.wide[column] = block.users[user, column]
+def _rank_exactly(block: QueryBlock, user: int, n: int) -> None:
+    """Put the first n candidates in the order of a list; ``exact_score`` then holds their scores.
+
+    By Shell's sort, in place: there are few.
+    """
+    score, position, first = block.exact_score, block.position, user * block.capacity
+    item_at = block.item_at
+    for column in range(len(block.wide_query)):
+        block.wide_query[column] = block.queries[user, column]
     for place in range(n):
-        score[place] = _inner_product(block.wide, block.factors, position[first + place])
+        score[place] = _inner_product(block.wide_query, block.factors, position[first + place])
     for gap in _GAPS:
         for place in range(gap, n):
             held, held_position = score[place], position[first + place]
-            at = place
-            while at >= gap and (
-                score[at - gap] < held
-                or (
-                    score[at - gap] == held
-                    and block.item_at[position[first + at - gap]] > block.item_at[held_position]
-                )
+            held_item, at = item_at[held_position], place
+            while at >= gap and comes_before(
+                held, held_item, score[at - gap], item_at[position[first + at - gap]]
             ):
                 score[at], position[first + at] = score[at - gap], position[first + at - gap]
                 at -= gap
             score[at], position[first + at] = held, held_position
     for place in range(block.k, n):
-        block.n_needless[0] += score[place] < score[block.k - 1]
+        block.n_false_candidates[0] += score[place] < score[block.k - 1]
 
 
 @compiled_sum
@@ -282,7 +289,7 @@ def _inner_product(wide: Float64Array, factors: Float32Array, row: int) -> float
 
 
 @compiled
-def finish(block: UserBlock, item_index: Int32Array, score: Float32Array) -> None:
+def finish(block: QueryBlock, item_index: Int32Array, score: Float32Array) -> None:
     """Turn each user's candidates into the list.
 
     Args:
@@ -291,35 +298,10 @@ def finish(block: UserBlock, item_index: Int32Array, score: Float32Array) -> Non
     for user in range(len(block.n_found)):
         n, first, k = block.n_found[user], user * block.capacity, block.k
         if n > k:
-            kth = kth_largest(block.rough, first, block.capacity, k, block.threshold[user], k)
-            n = _keep_reaching(block, user, np.float32(kth - block.slack[user]))
+            kth = kth_largest(block.rough_score, first, block.capacity, k, block.threshold[user], k)
+            n = _keep_reaching(block, user, np.float32(kth - block.error_margin[user]))
         _rank_exactly(block, user, n)
         block.n_found[user] = min(n, k)
         for place in range(min(n, k)):
             item_index[user, place] = block.item_at[block.position[first + place]]
-            score[user, place] = np.float32(block.work[place])
-
-
-@compiled
-def take_lowest_unseen(
-    seen: Int32Array, is_seen: np.ndarray, item_index: Int32Array, score: Float32Array
-) -> int:
-    """Fill a list with the unseen items of lowest index, all scored zero; its length.
-
-    Args:
-        is_seen: bool [n_items], all False; left as it was.
-        item_index, score: [k].
-    """
-    for item in seen:
-        is_seen[item] = True
-    n = 0
-    for item in range(len(is_seen)):
-        if n == len(item_index):
-            break
-        if not is_seen[item]:
-            item_index[n] = item
-            score[n] = 0.0
-            n += 1
-    for item in seen:
-        is_seen[item] = False
-    return n
+            score[user, place] = np.float32(block.exact_score[place])

@@ -15,7 +15,7 @@ from recsys_core.models.base import FactorModel
 from recsys_core.models.ease import EaseModel
 from recsys_core.models.mf import MfModel
 from recsys_core.models.nmf import NmfModel, train_nmf
-from recsys_core.ranking.first_pass import Float32Product
+from recsys_core.ranking.first_pass import Float32FirstPass
 from recsys_core.ranking.top_k import TopKScorer
 from recsys_core.sample.generator import iter_ratings, make_items
 
@@ -73,7 +73,7 @@ def vs_sklearn(runs: int) -> Comparison:
 def vs_top_k(
     make: Callable[[csr_matrix, int], FactorModel],
     is_exact: Callable[[FactorModel, csr_matrix], bool],
-    product: type[Float32Product] | None = None,
+    product: type[Float32FirstPass] | None = None,
 ) -> Callable[[int], Comparison]:
     """Fold-in with 64 factors against ranking the users that come out of it.
 
@@ -145,6 +145,6 @@ als_vs_top_k = vs_top_k(make_als, _solves_als)
 ease_vs_top_k = vs_top_k(make_ease, _sums_rows)
 nmf_vs_top_k = vs_top_k(make_nmf, _is_nnls)
 mf_vs_top_k = vs_top_k(make_mf, _is_ridge)
-als_vs_float32_top_k = vs_top_k(make_als, _solves_als, Float32Product)
-nmf_vs_float32_top_k = vs_top_k(make_nmf, _is_nnls, Float32Product)
-mf_vs_float32_top_k = vs_top_k(make_mf, _is_ridge, Float32Product)
+als_vs_float32_top_k = vs_top_k(make_als, _solves_als, Float32FirstPass)
+nmf_vs_float32_top_k = vs_top_k(make_nmf, _is_nnls, Float32FirstPass)
+mf_vs_float32_top_k = vs_top_k(make_mf, _is_ridge, Float32FirstPass)

@@ -38,7 +38,7 @@ from jobs.ratings.index import IndexedRatings, index_ratings
 from jobs.settings.config import Config
 from jobs.stages.score import score_users
 from recsys_core.models.nmf import NmfModel
-from recsys_core.ranking.first_pass import Float32Product
+from recsys_core.ranking.first_pass import Float32FirstPass
 from recsys_core.ranking.top_k import TopKScorer
 from recsys_core.sample.generator import iter_ratings, make_items
 
@@ -242,7 +242,7 @@ def scoring_unseen(runs: int) -> Comparison:
         return replace(timed, exact=is_exact(problem, _DATA / "written" / "ours"))
 
 
-def scoring_overhead(runs: int, product: type[Float32Product] | None = None) -> Comparison:
+def scoring_overhead(runs: int, product: type[Float32FirstPass] | None = None) -> Comparison:
     """Our whole stage against its kernel alone, for the same users in as many processes.
 
     Args:
@@ -269,12 +269,12 @@ def scoring_overhead(runs: int, product: type[Float32Product] | None = None) -> 
 
 def scoring_vs_float32_kernel(runs: int) -> Comparison:
     """The same against the kernel as it is where there is no 16-bit product."""
-    return scoring_overhead(runs, Float32Product)
+    return scoring_overhead(runs, Float32FirstPass)
 
 
 @contextmanager
 def _kernel_processes(
-    path: Path, n_processes: int, product: type[Float32Product] | None
+    path: Path, n_processes: int, product: type[Float32FirstPass] | None
 ) -> Iterator[Callable[[], None]]:
     """Processes that hold a part of the users each, and a function that ranks them all."""
     from multiprocessing import get_context
@@ -300,7 +300,7 @@ def _kernel_processes(
 _part: dict[str, Any] = {}
 
 
-def _load_part(path: str, number: int, product: type[Float32Product] | None) -> None:
+def _load_part(path: str, number: int, product: type[Float32FirstPass] | None) -> None:
     from threadpoolctl import threadpool_limits
 
     _part["limits"] = threadpool_limits(1)

@@ -1,4 +1,7 @@
-"""Metrics against what a hand works out, and against Spark's own in tests/jobs/test_evaluate.py."""
+"""Metrics against what a hand works out.
+
+Against trec_eval in test_trec_eval.py, against Spark's own in tests/jobs/stages/test_evaluate.py.
+"""
 
 import numpy as np
 import pytest
@@ -65,7 +68,7 @@ def test_ranking_metrics_are_those_of_a_hand_calculation(
 
 
 def test_items_with_names_in_another_order_than_their_ranks_keep_their_ranks() -> None:
-    """trec_eval orders names as text: 10 stands before 9."""
+    """As text 10 stands before 9."""
     relevant = csr_matrix(([1], [9], [0, 1]), shape=(1, 12))
     for place in range(3):
         items = [10, 2]

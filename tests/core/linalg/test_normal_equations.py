@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from recsys_core.compile.padding import pad_columns
-from recsys_core.linalg.normal_equations import CommonSystem, _solve_in, solve_users, without_gram
+from recsys_core.linalg.normal_equations import solve_remaining, solve_users
+from recsys_core.linalg.user_systems import SharedGram, UserSystems, create_workspace
 
 N_ITEMS = 900
 FEW, MANY = 20, 300
-"""Ratings with which the smaller system is solved, and the larger one, at 64 columns."""
+"""Ratings that are solved for in the dual, and in the primal, at 64 columns."""
 USERS = pytest.mark.parametrize("n_ratings", [FEW, MANY])
 
 
@@ -25,17 +26,17 @@ def draw_user(n_ratings: int) -> tuple[np.ndarray, np.ndarray]:
     return rng.integers(0, N_ITEMS, n_ratings).astype(np.int32), rng.normal(3.0, 1.0, n_ratings)
 
 
-def solve(common: CommonSystem, n_ratings: int, ridge: float) -> tuple[np.ndarray, float]:
+def solve(shared: SharedGram, n_ratings: int, ridge: float) -> tuple[np.ndarray, float]:
     """The solution and the minimum."""
-    solutions, minima = np.zeros((1, len(common.values))), np.zeros(1)
-    solve_users(common, *_describe(n_ratings, ridge), solutions, minima)
+    solutions, minima = np.zeros((1, len(shared.eigenvalues))), np.zeros(1)
+    solve_users(shared, *_describe(n_ratings, ridge), solutions, minima)
     return solutions[0], minima[0]
 
 
-def float32_does(common: CommonSystem, n_ratings: int, ridge: float) -> bool:
-    done, solutions = np.zeros(1, np.bool_), np.zeros((1, len(common.values)))
-    user, number = _describe(n_ratings, ridge), np.empty(0, np.float32)
-    _solve_in(number, common, *user, done, solutions, np.zeros(1))
+def float32_does(shared: SharedGram, n_ratings: int, ridge: float) -> bool:
+    done, solutions = np.zeros(1, np.bool_), np.zeros((1, len(shared.eigenvalues)))
+    user = UserSystems(*_describe(n_ratings, ridge), solutions, np.zeros(1), done)
+    solve_remaining(shared, user, create_workspace(shared.factors.shape[1], np.float32))
     return bool(done[0])
 
 
@@ -62,13 +63,13 @@ def solve_with_numpy(
     return solution, float(np.sum((stacked @ solution - wanted) ** 2))
 
 
-def with_gram(matrix: np.ndarray, weight: float) -> CommonSystem:
+def with_gram(matrix: np.ndarray, weight: float) -> SharedGram:
     wide = matrix.astype(np.float64)
     gram = weight * wide.T @ wide
     values, vectors = np.linalg.eigh(gram)
     directions = np.ascontiguousarray(vectors.T)
     padded = [pad_columns(each) for each in (matrix, gram, wide @ vectors, directions)]
-    return CommonSystem(*padded, values)
+    return SharedGram(*padded, values)
 
 
 def measure_error(found: np.ndarray, expected: np.ndarray) -> float:
@@ -79,10 +80,10 @@ def measure_error(found: np.ndarray, expected: np.ndarray) -> float:
 @pytest.mark.parametrize("ridge", [0.05, 2.0, 500.0])
 def test_float32_is_refined_to_what_float64_gives(n_ratings: int, ridge: float) -> None:
     matrix = draw_matrix()
-    common = without_gram(matrix)
-    found, minimum = solve(common, n_ratings, ridge)
+    shared = SharedGram.zero(matrix)
+    found, minimum = solve(shared, n_ratings, ridge)
     expected, expected_minimum = solve_with_numpy(matrix, n_ratings, ridge)
-    assert float32_does(common, n_ratings, ridge)
+    assert float32_does(shared, n_ratings, ridge)
     # Without the correction it is off by 1e-7 and more, and the minimum by the square of it.
     assert measure_error(found, expected) < 1e-10
     assert minimum == pytest.approx(expected_minimum, rel=1e-13 if n_ratings == MANY else 1e-10)
@@ -91,10 +92,10 @@ def test_float32_is_refined_to_what_float64_gives(n_ratings: int, ridge: float) 
 def test_a_correction_that_is_not_small_means_float64() -> None:
     """So many ratings that float32 loses digits in their sums: one correction leaves 1e-11."""
     matrix, n_ratings = draw_matrix(), 100_000
-    common, ridge = without_gram(matrix), 600.0
-    found, minimum = solve(common, n_ratings, ridge)
+    shared, ridge = SharedGram.zero(matrix), 600.0
+    found, minimum = solve(shared, n_ratings, ridge)
     expected, expected_minimum = solve_with_numpy(matrix, n_ratings, ridge)
-    assert not float32_does(common, n_ratings, ridge)
+    assert not float32_does(shared, n_ratings, ridge)
     assert measure_error(found, expected) < 1e-13
     assert minimum == pytest.approx(expected_minimum, rel=1e-12)
 
@@ -104,7 +105,7 @@ def test_a_correction_that_is_not_small_means_float64() -> None:
 def test_columns_of_all_sizes_are_solved_as_exactly(n_ratings: int, condition: float) -> None:
     matrix = draw_matrix() * np.logspace(0.0, -3.0, 64, dtype=np.float32)
     ridge = float(np.sum(matrix[draw_user(n_ratings)[0]] ** 2)) / condition
-    found, minimum = solve(without_gram(matrix), n_ratings, ridge)
+    found, minimum = solve(SharedGram.zero(matrix), n_ratings, ridge)
     expected, expected_minimum = solve_with_numpy(matrix, n_ratings, ridge)
     assert measure_error(found, expected) < 1e-9
     assert minimum == pytest.approx(expected_minimum, rel=1e-9)
@@ -112,12 +113,12 @@ def test_columns_of_all_sizes_are_solved_as_exactly(n_ratings: int, condition: f
 
 @USERS
 @pytest.mark.parametrize("weight", [1e-3, 0.1])
-def test_a_common_gram_matrix_is_part_of_the_system(n_ratings: int, weight: float) -> None:
+def test_a_shared_gram_matrix_is_part_of_the_system(n_ratings: int, weight: float) -> None:
     matrix = draw_matrix()
-    common = with_gram(matrix, weight)
-    found, minimum = solve(common, n_ratings, 0.5)
+    shared = with_gram(matrix, weight)
+    found, minimum = solve(shared, n_ratings, 0.5)
     expected, expected_minimum = solve_with_numpy(matrix, n_ratings, 0.5, weight)
-    assert float32_does(common, n_ratings, 0.5)
+    assert float32_does(shared, n_ratings, 0.5)
     assert measure_error(found, expected) < 1e-10
     assert minimum == pytest.approx(expected_minimum, rel=1e-10)
 
@@ -133,9 +134,9 @@ def repeat_columns(noise: float) -> np.ndarray:
 @pytest.mark.parametrize("noise", [0.0, 1e-4])
 def test_a_badly_conditioned_system_is_solved_in_float64(n_ratings: int, noise: float) -> None:
     matrix, ridge = repeat_columns(noise), 1e-5
-    common = without_gram(matrix)
-    assert not float32_does(common, n_ratings, ridge)
-    found, minimum = solve(common, n_ratings, ridge)
+    shared = SharedGram.zero(matrix)
+    assert not float32_does(shared, n_ratings, ridge)
+    found, minimum = solve(shared, n_ratings, ridge)
     expected, expected_minimum = solve_with_numpy(matrix, n_ratings, ridge)
     assert measure_error(found, expected) < 1e-7
     assert minimum == pytest.approx(expected_minimum, rel=1e-7)
@@ -146,10 +147,10 @@ def test_a_badly_conditioned_system_is_solved_in_float64(n_ratings: int, noise: 
 def test_what_is_beyond_float32_is_solved_in_float64(n_ratings: int, scale: float) -> None:
     """Squares of the factors are no numbers of float32, though the system is a good one."""
     matrix, ridge = draw_matrix(scale=scale), 2.0 * scale**2
-    common = without_gram(matrix)
-    # The smaller system is scaled, and none of its numbers are that far out.
-    assert float32_does(common, n_ratings, ridge) == (n_ratings == FEW)
-    found, minimum = solve(common, n_ratings, ridge)
+    shared = SharedGram.zero(matrix)
+    # The dual's system is scaled, and none of its numbers are that far out.
+    assert float32_does(shared, n_ratings, ridge) == (n_ratings == FEW)
+    found, minimum = solve(shared, n_ratings, ridge)
     expected, expected_minimum = solve_with_numpy(draw_matrix(), n_ratings, 2.0)
     assert measure_error(scale * found, expected) < 1e-6  # the factors are rounded anew
     assert minimum == pytest.approx(expected_minimum, rel=1e-6)
@@ -158,7 +159,7 @@ def test_what_is_beyond_float32_is_solved_in_float64(n_ratings: int, scale: floa
 @pytest.mark.parametrize("ridge", [1e-6, 3e4])
 def test_a_hundred_thousand_ratings_are_solved_as_exactly(ridge: float) -> None:
     matrix = draw_matrix()
-    found, minimum = solve(without_gram(matrix), 100_000, ridge)
+    found, minimum = solve(SharedGram.zero(matrix), 100_000, ridge)
     expected, expected_minimum = solve_with_numpy(matrix, 100_000, ridge)
     assert measure_error(found, expected) < 3e-10
     assert minimum == pytest.approx(expected_minimum, rel=1e-9)
@@ -166,18 +167,18 @@ def test_a_hundred_thousand_ratings_are_solved_as_exactly(ridge: float) -> None:
 
 def test_users_are_done_in_the_type_of_numbers_that_does() -> None:
     """Among others, each as alone."""
-    common, sizes = without_gram(draw_matrix()), [FEW, MANY, 0, FEW, MANY]
+    shared, sizes = SharedGram.zero(draw_matrix()), [FEW, MANY, 0, FEW, MANY]
     ridges = np.array([2.0, 2.0, 2.0, 1e-9, 1e-9])
     items, targets = (np.concatenate(parts) for parts in zip(*map(draw_user, sizes), strict=True))
     indptr = np.cumsum([0, *sizes])
-    solutions, done = np.zeros((5, 64)), np.zeros(5, np.bool_)
-    number = np.empty(0, np.float32)
+    solutions, done = np.zeros((5, 64)), np.array(sizes) == 0
     user = indptr, items, targets, indptr[:-1], ridges
-    _solve_in(number, common, *user, done, solutions, np.zeros(5))
+    users = UserSystems(*user, solutions, np.zeros(5), done)
+    solve_remaining(shared, users, create_workspace(64, np.float32))
     assert done.tolist() == [True, True, True, False, False]
-    solve_users(common, *user, solutions, np.zeros(5))
+    solve_users(shared, *user, solutions, np.zeros(5))
     for at, size in enumerate(sizes):
-        np.testing.assert_array_equal(solutions[at], solve(common, size, ridges[at])[0])
+        np.testing.assert_array_equal(solutions[at], solve(shared, size, ridges[at])[0])
 
 
 @pytest.mark.parametrize("n_columns", [1, 15, 16, 17])

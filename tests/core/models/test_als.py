@@ -22,7 +22,7 @@ from recsys_core.errors import DeviceError, TrainingError
 from recsys_core.evaluation.splits import hold_out_at_random
 from recsys_core.linalg.weighted_ridge import Penalty
 from recsys_core.models.als import AlsModel, draw_start, iterate, make_sides, train_als
-from recsys_core.models.als_solvers import BatchedSide, CompiledSide
+from recsys_core.models.als_half_steps import CompiledSide, TorchSide
 
 PENALTY = Penalty(regularization=0.02, unobserved_weight=0.1, frequency_exponent=0.7)
 N_ITEMS = 400
@@ -163,16 +163,16 @@ def test_als_in_batches_of_torch_is_als_compiled(
 ) -> None:
     ratings = vstack([draw_ratings(150, 70), csr_matrix((1, 70))], format="csr")
     # A few rows to a batch, and the longest alone.
-    monkeypatch.setattr("recsys_core.models.als_solvers._BATCH_NUMBERS", 20 * n_factors**2)
+    monkeypatch.setattr("recsys_core.models.als_half_steps._BATCH_NUMBERS", 20 * n_factors**2)
     compiled = make_sides(ratings, PENALTY, "cpu")
-    batched = [BatchedSide.create(each, PENALTY, "cpu") for each in (ratings, ratings.T.tocsr())]
+    batched = [TorchSide.create(each, PENALTY, "cpu") for each in (ratings, ratings.T.tocsr())]
     start = draw_start(70, n_factors, 0)
-    items, on_device = start, batched[1].put(start)
+    items, on_device = start, batched[1].to_device(start)
     for _ in range(4):
         items, loss = iterate(*compiled, items)
         on_device, loss_there = iterate(*batched, on_device)
         assert loss_there == pytest.approx(loss, rel=1e-7)
-    np.testing.assert_allclose(batched[1].take(on_device), items, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(batched[1].to_host(on_device), items, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("n_threads", [2, 5])
@@ -241,8 +241,8 @@ def test_als_that_fails_names_the_setting() -> None:
 
 
 def test_als_notices_a_system_that_torch_could_not_solve() -> None:
-    side = BatchedSide.create(GROUPS.ratings, replace(PENALTY, regularization=-1e3), "cpu")
-    assert np.isnan(float(side.solve(side.put(draw_start(30, 2, 0)))[1]))
+    side = TorchSide.create(GROUPS.ratings, replace(PENALTY, regularization=-1e3), "cpu")
+    assert np.isnan(float(side.solve(side.to_device(draw_start(30, 2, 0)))[1]))
 
 
 BROKEN = {

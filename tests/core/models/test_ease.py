@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from recsys_core.errors import DeviceError, TrainingError
 from recsys_core.evaluation.splits import Split, hold_out_at_random
-from recsys_core.linalg.subspace import find_item_space
+from recsys_core.linalg.randomized_subspace import find_principal_directions
 from recsys_core.models.base import TrainedModel
 from recsys_core.models.ease import EaseModel, train_ease
 from recsys_core.models.nmf import train_nmf
@@ -151,7 +151,7 @@ def test_ease_has_as_many_factors_as_the_ratings_have_directions() -> None:
 
 def test_directions_without_ratings_are_left_out() -> None:
     twenty_groups = csr_matrix(kron(np.eye(20), np.ones((20, 30))), dtype=np.float32)
-    space = find_item_space(
+    space = find_principal_directions(
         twenty_groups, 50, popularity_exponent=0.5, power_iterations=2, seed=0, device="cpu"
     )
     np.testing.assert_allclose(space.energies, np.full(20, 600.0), rtol=1e-5)
@@ -163,7 +163,7 @@ def test_ease_directions_are_near_the_largest_of_a_flat_spectrum() -> None:
     """Random ratings, which have no structure to find, are the worst case."""
     ratings = draw_ratings(900, 600, density=0.05)
     exact = np.linalg.svd(mark_seen(ratings).toarray(), compute_uv=False)[:64] ** 2
-    space = find_item_space(
+    space = find_principal_directions(
         mark_seen(ratings), 64, popularity_exponent=0.0, power_iterations=30, seed=0, device="cpu"
     )
     assert 0.99 * exact.sum() < space.energies.sum() <= exact.sum() * (1 + 1e-6)
@@ -173,7 +173,7 @@ def test_ease_directions_are_near_the_largest_of_a_flat_spectrum() -> None:
 def test_ease_signs_and_bits_do_not_depend_on_chance() -> None:
     ratings = draw_ratings(300, 200)
     once, again, other = (
-        find_item_space(
+        find_principal_directions(
             mark_seen(ratings),
             8,
             popularity_exponent=0.2,

@@ -14,9 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from recsys_core.errors import DeviceError, TrainingError
 from recsys_core.models.mf import MfModel, train_mf
-from recsys_core.models.mf_compiled import CompiledTraining
-from recsys_core.models.mf_table import MfData, MfTraining, draw_table
-from recsys_core.models.mf_torch import TorchTraining
+from recsys_core.models.mf_adam_cpu import CompiledTraining
+from recsys_core.models.mf_adam_torch import TorchTraining
+from recsys_core.models.mf_parameter_table import MfData, MfTraining, draw_table
 
 TRAINERS = [CompiledTraining, TorchTraining]
 EARLY = {"biases": True, "validation_fraction": 0.3, "patience": 3}
@@ -205,7 +205,7 @@ def test_mf_measures_the_validation_part_by_its_own_users(
     trainer: type[MfTraining], biases: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "recsys_core.models.mf_torch._MEASURED", 8
+        "recsys_core.models.mf_adam_torch._MEASURED", 8
     )  # in parts, the last one smaller
     data, table, _ = start_training(draw_ratings(20, 30), biases=biases, fraction=0.3)
     table += np.random.default_rng(1).random(table.shape, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Rough products: their scores are within the bound they state, whatever the factors."""
+"""First passes: their scores are within the bound they state, whatever the factors."""
 
 import os
 import subprocess
@@ -15,17 +15,17 @@ from scipy.sparse import csr_matrix
 from recsys_core.compile.int16_tile import FEATURE, TILE_USERS
 from recsys_core.compile.jit import has_feature
 from recsys_core.compile.score_masks import LANES
-from recsys_core.ranking.first_pass import Catalogue, Float32Product, Int16Product, RoughProduct
+from recsys_core.ranking.first_pass import FirstPass, Float32FirstPass, Int16FirstPass, SortedItems
 from recsys_core.ranking.int16_kernels import multiply
 from recsys_core.ranking.quantization import N_STEPS, Quantized, measure, quantize
 from recsys_core.ranking.top_k import TopKScorer
-from recsys_core.ranking.top_k_kernels import SeenItems, UserBlock
+from recsys_core.ranking.top_k_kernels import QueryBlock, SeenItems
 
 LOWEST = np.finfo(np.float32).min / 2
 
 needs_int16 = pytest.mark.skipif(not has_feature(FEATURE), reason=f"the CPU has no {FEATURE}")
-both_products = pytest.mark.parametrize(
-    "kind", [Float32Product, pytest.param(Int16Product, marks=needs_int16)]
+both_first_passes = pytest.mark.parametrize(
+    "kind", [Float32FirstPass, pytest.param(Int16FirstPass, marks=needs_int16)]
 )
 
 
@@ -33,10 +33,10 @@ def draw(n_rows: int, n_columns: int, *, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((n_rows, n_columns)).astype(np.float32)
 
 
-def make_catalogue(factors: np.ndarray, width: int = 2 * LANES) -> Catalogue:
+def sort_items(factors: np.ndarray, width: int = 2 * LANES) -> SortedItems:
     norms = np.linalg.norm(factors.astype(np.float64), axis=1)
     order = np.argsort(-norms, kind="stable")
-    return Catalogue(factors[order], norms[order], width)
+    return SortedItems(factors[order], norms[order], width)
 
 
 def see_nothing(n_items: int, width: int) -> SeenItems:
@@ -45,44 +45,45 @@ def see_nothing(n_items: int, width: int) -> SeenItems:
 
 
 def score_all(
-    product: RoughProduct, users: np.ndarray, items: Catalogue
+    first_pass: FirstPass, users: np.ndarray, items: SortedItems
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Every rough score, float64 [n_users, n_items], and the slack: all items are candidates."""
+    """All rough scores, float64 [n_users, n_items], and error margins: each item is a candidate."""
     n_users, (n_items, n_columns) = len(users), items.factors.shape
     norms = np.linalg.norm(users.astype(np.float64), axis=1)
     capacity = LANES * (n_items // LANES + 1)
-    block = UserBlock(
+    block = QueryBlock(
         k=max(n_items, LANES),
-        users=users,
+        queries=users,
         factors=items.factors,
         item_at=np.arange(n_items, dtype=np.int32),
         norm=norms,
-        slack=product.take_users(users, norms),
+        error_margin=first_pass.set_queries(users, norms),
         threshold=np.full(n_users, LOWEST, dtype=np.float32),
         n_found=np.zeros(n_users, dtype=np.int64),
         capacity=capacity,
-        rough=np.full(n_users * capacity, -np.inf, dtype=np.float32),
+        rough_score=np.full(n_users * capacity, -np.inf, dtype=np.float32),
         position=np.zeros(n_users * capacity, dtype=np.int32),
-        work=np.empty(capacity),
-        wide=np.empty(n_columns),
-        n_needless=np.zeros(1, dtype=np.int64),
+        exact_score=np.empty(capacity),
+        wide_query=np.empty(n_columns),
+        n_false_candidates=np.zeros(1, dtype=np.int64),
     )
-    product.collect(block, see_nothing(n_items, items.width))
+    first_pass.collect(block, see_nothing(n_items, items.width))
     assert block.n_found.tolist() == [n_items] * n_users
     position, rough = (
-        array.reshape(n_users, capacity)[:, :n_items] for array in (block.position, block.rough)
+        array.reshape(n_users, capacity)[:, :n_items]
+        for array in (block.position, block.rough_score)
     )
     assert np.array_equal(np.sort(position), np.tile(np.arange(n_items), (n_users, 1)))
     scores = np.empty((n_users, n_items))
     np.put_along_axis(scores, position, rough.astype(np.float64), axis=1)
-    return scores, block.slack
+    return scores, block.error_margin
 
 
 def score_exactly(users: np.ndarray, items: np.ndarray) -> np.ndarray:
     return (users.astype(np.longdouble) @ items.T.astype(np.longdouble)).astype(np.float64)
 
 
-@both_products
+@both_first_passes
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 999),
@@ -92,8 +93,8 @@ def score_exactly(users: np.ndarray, items: np.ndarray) -> np.ndarray:
     spread=st.sampled_from([0, 1, 5]),
     share=st.sampled_from([0.1, 1.0]),
 )
-def test_rough_scores_are_within_half_the_slack(
-    kind: type[Float32Product] | type[Int16Product],
+def test_rough_scores_are_within_half_the_error_margin(
+    kind: type[Float32FirstPass] | type[Int16FirstPass],
     seed: int,
     exponents: list[tuple[int, int]],
     spread: int,
@@ -106,21 +107,21 @@ def test_rough_scores_are_within_half_the_slack(
         rows = 10.0 ** rng.uniform(-spread, spread, (n_rows, 1))
         drawn = rng.standard_normal((n_rows, len(exponents))) * of_columns * rows
         factors.append((drawn * (rng.random(drawn.shape) < share)).astype(np.float32))
-    users, items = factors[0], make_catalogue(factors[1])
-    rough, slack = score_all(kind(items, 8), users, items)
+    users, items = factors[0], sort_items(factors[1])
+    rough, margin = score_all(kind(items, 8), users, items)
     error = np.abs(rough - score_exactly(users, items.factors)).max(axis=1)
-    assert np.all(error <= slack / 2)
+    assert np.all(error <= margin / 2)
 
 
-@both_products
-def test_the_slack_is_no_wider_than_it_must_be(
-    kind: type[Float32Product] | type[Int16Product],
+@both_first_passes
+def test_the_error_margin_is_no_wider_than_it_must_be(
+    kind: type[Float32FirstPass] | type[Int16FirstPass],
 ) -> None:
     """A 16-bit step is rounded by 0.29 of itself on average, on both sides."""
-    users, items = draw(20, 64, seed=1), make_catalogue(draw(500, 64))
+    users, items = draw(20, 64, seed=1), sort_items(draw(500, 64))
     norms = np.linalg.norm(users.astype(np.float64), axis=1) * items.norms[0]
-    expected = {Float32Product: 68 * 2.0**-24, Int16Product: 2 * 0.29 * 64**0.5 / N_STEPS}[kind]
-    ratio = kind(items, 20).take_users(users, norms / items.norms[0]) / 2 / norms
+    expected = {Float32FirstPass: 68 * 2.0**-24, Int16FirstPass: 2 * 0.29 * 64**0.5 / N_STEPS}[kind]
+    ratio = kind(items, 20).set_queries(users, norms / items.norms[0]) / 2 / norms
     assert np.all((0.9 * expected < ratio) & (ratio < 1.2 * expected))
 
 
@@ -173,24 +174,24 @@ def test_integers_are_multiplied_exactly(n_columns: int, value: int | None) -> N
     assert are_bit_equal(scores.reshape(TILE_USERS, width), expected)
 
 
-def rank_and_name_product(items: np.ndarray, users: np.ndarray) -> tuple[list[int], str, str]:
-    """The items listed for users who have seen nothing; the product before and after that."""
+def rank_and_name_first_pass(items: np.ndarray, users: np.ndarray) -> tuple[list[int], str, str]:
+    """The items listed for users who have seen nothing; the first pass before and after that."""
     scorer = TopKScorer(items, 10)
-    before = type(scorer._product).__name__
+    before = type(scorer._first_pass).__name__
     seen = csr_matrix((len(users), len(items)), dtype=np.float32)
     first, again = (scorer.rank(users, seen).item_index.tolist() for _ in range(2))
     assert first == again
-    return first, before, type(scorer._product).__name__
+    return first, before, type(scorer._first_pass).__name__
 
 
 @needs_int16
 def test_a_model_too_fine_for_16_bits_goes_over_to_float32() -> None:
     """Items that differ by far less than a step of their norm, but by more than float32 loses."""
     items = np.hstack([np.ones((5000, 1)), 1e-5 * draw(5000, 1)]).astype(np.float32)
-    listed, before, after = rank_and_name_product(items, np.ones((4, 2), np.float32))
+    listed, before, after = rank_and_name_first_pass(items, np.ones((4, 2), np.float32))
     best = np.argsort(-items.astype(np.float64).sum(axis=1), kind="stable")[:10]
     assert listed == 4 * best.tolist()
-    assert (before, after) == ("Int16Product", "Float32Product")
+    assert (before, after) == ("Int16FirstPass", "Float32FirstPass")
 
 
 def draw_uneven(n_rows: int, size: np.ndarray, seed: int) -> np.ndarray:
@@ -213,8 +214,8 @@ SIZE = 10.0 ** np.linspace(-2, 2, 8)
     ids=["even", "ties", "uneven columns"],
 )
 def test_a_model_that_16_bits_serve_stays_with_them(items: np.ndarray, users: np.ndarray) -> None:
-    _, before, after = rank_and_name_product(items, users)
-    assert (before, after) == ("Int16Product", "Int16Product")
+    _, before, after = rank_and_name_first_pass(items, users)
+    assert (before, after) == ("Int16FirstPass", "Int16FirstPass")
 
 
 RANK = """
@@ -224,7 +225,7 @@ from recsys_core.ranking.top_k import TopKScorer
 users, items = (np.random.default_rng(n).standard_normal((n, 5)).astype("f4") for n in (3, 700))
 scorer = TopKScorer(items, 4)
 lists = scorer.rank(users, csr_matrix((3, 700), dtype="f4"))
-print(type(scorer._product).__name__, lists.item_index.tolist(), lists.score.tobytes().hex())
+print(type(scorer._first_pass).__name__, lists.item_index.tolist(), lists.score.tobytes().hex())
 """
 
 
@@ -244,5 +245,5 @@ def rank_on(features: dict[str, str]) -> list[str]:
 def test_a_cpu_without_the_instruction_ranks_the_same() -> None:
     here = rank_on({})
     there = rank_on({"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""})
-    assert here[0] == ("Int16Product" if has_feature(FEATURE) else "Float32Product")
-    assert there == ["Float32Product", here[1]]
+    assert here[0] == ("Int16FirstPass" if has_feature(FEATURE) else "Float32FirstPass")
+    assert there == ["Float32FirstPass", here[1]]

@@ -13,11 +13,10 @@ from recsys_core.ranking.list_rules import (
     GENRE,
     ItemGroups,
     ListRules,
-    RuledOrder,
-    RuledScorer,
     group_items,
 )
 from recsys_core.ranking.list_rules_kernels import EFFECTS
+from recsys_core.ranking.ruled_lists import RuledOrder, RuledScorer
 from recsys_core.ranking.top_k import TopKScorer
 
 

@@ -13,19 +13,19 @@ from scipy.sparse import csr_matrix
 from recsys_core.compile.int16_tile import FEATURE
 from recsys_core.compile.jit import has_feature
 from recsys_core.ranking import top_k
-from recsys_core.ranking.first_pass import Float32Product, Int16Product
+from recsys_core.ranking.first_pass import Float32FirstPass, Int16FirstPass
 from recsys_core.ranking.top_k import RankedItems, TopKScorer, choose_width
 
 Draw = Callable[..., np.ndarray]
 Factors = tuple[np.ndarray, np.ndarray]  # of users and of items
 
 
-@pytest.fixture(params=[Float32Product, Int16Product], scope="module", autouse=True)
-def _product(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Every test of this file is of both products."""
-    if request.param is Int16Product and not has_feature(FEATURE):
+@pytest.fixture(params=[Float32FirstPass, Int16FirstPass], scope="module", autouse=True)
+def _first_pass(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test of this file is of both first passes."""
+    if request.param is Int16FirstPass and not has_feature(FEATURE):
         pytest.skip(f"the CPU has no {FEATURE}")
-    with set_sizes(choose_product=lambda: request.param):
+    with set_sizes(choose_first_pass=lambda: request.param):
         yield
 
 

@@ -29,8 +29,9 @@ from jobs.stages.score import observe_effects, read_effects, score_users
 from jobs.tables.columns import USER_ID
 from recsys_core.items.catalog import ItemCatalog
 from recsys_core.items.index import ItemIndex
-from recsys_core.ranking.list_rules import ListRules, RuledScorer, group_items
+from recsys_core.ranking.list_rules import ListRules, group_items
 from recsys_core.ranking.list_rules_kernels import EFFECTS
+from recsys_core.ranking.ruled_lists import RuledScorer
 
 NIGHT = date(2026, 11, 21)
 K, N_ITEMS = 6, 90

@@ -1,4 +1,4 @@
-"""What the trainings of mf share: ratings as rows of one table of parameters, and its start.
+"""The table of mf's parameters: its start, the ratings as pairs of its rows, and how it is trained.
 
 Users and items share one table, users first, so that one row is trained as any other.
 """
@@ -102,7 +102,7 @@ def draw_table(
 
 
 class MfTraining(ABC):
-    """The table and Adam's state while they are trained (Kingma and Ba, ICLR 2015).
+    """Training of the table by Adam (Kingma and Ba, ICLR 2015); holds the table and Adam's state.
 
     The loss of a batch is mean((p . q + b_u + b_i - r)^2 + L2). Its gradient is dense, as in the
     notebook: Adam keeps moving a parameter in steps whose batch does not touch it.

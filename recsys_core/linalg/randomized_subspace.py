@@ -1,7 +1,7 @@
-"""A few directions of item space that hold most of a sparse matrix, by subspace iteration in torch.
+"""A few directions of item space that hold most of a sparse matrix: randomized subspace iteration.
 
 For ratings X the matrix X'X is never formed: it is only ever multiplied with a few vectors, as
-X'(X v), which takes the memory of [n_items, F] and [n_users, 64] float32.
+X'(X v) in torch, which takes the memory of [n_items, F] and [n_users, 64] float32.
 
 Halko, Martinsson and Tropp, *Finding Structure with Randomness*, SIAM Review 53(2), 2011. A random
 start and one or two multiplications give directions that mix the largest singular vectors with some
@@ -28,8 +28,8 @@ _NOISE = 1e-6
 
 
 @dataclass(frozen=True)
-class ItemSpace:
-    """Orthonormal directions v of item space and the energy |X v|^2 of each."""
+class PrincipalDirections:
+    """Orthonormal directions v of item space and the energy |X v|^2 of each, largest first."""
 
     directions: Float32Array
     """Float32 [n_items, n_directions], orthonormal columns; the largest entry of each is > 0."""
@@ -37,7 +37,7 @@ class ItemSpace:
     """Float64 [n_directions], positive, descending."""
 
 
-def find_item_space(
+def find_principal_directions(
     weighted: Csr,
     n_directions: int,
     *,
@@ -45,7 +45,7 @@ def find_item_space(
     power_iterations: int,
     seed: int,
     device: str,
-) -> ItemSpace:
+) -> PrincipalDirections:
     """A space near that of the first singular vectors of X D^-a, and X's own directions within it.
 
     D holds the number of ratings of each item. With a = 0 popular items are told apart in detail,
@@ -77,7 +77,7 @@ def find_item_space(
         directions, energies = _rotate(ratings, basis)
         directions *= _as_column(counts > 0, device)  # exact zeros where rounding left others
         directions *= torch.where(directions.amax(0) >= -directions.amin(0), 1.0, -1.0)
-        return ItemSpace(directions.cpu().numpy(), energies.cpu().numpy())
+        return PrincipalDirections(directions.cpu().numpy(), energies.cpu().numpy())
 
 
 def _as_column(values: np.ndarray[Any, Any], device: str) -> "torch.Tensor":

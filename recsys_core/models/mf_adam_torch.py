@@ -1,11 +1,11 @@
-"""Training of mf in torch: data, table and Adam's state stay on a GPU."""
+"""Adam for mf in torch: data, table and Adam's state stay on the device."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from recsys_core.arrays import Float32Array
-from recsys_core.models.mf_table import MfData, MfTraining, TableRatings
+from recsys_core.models.mf_parameter_table import MfData, MfTraining, TableRatings
 
 if TYPE_CHECKING:
     import torch

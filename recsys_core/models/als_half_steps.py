@@ -1,5 +1,6 @@
-"""Half an iteration of alternating least squares: one side's factors given the other's.
+"""The half-steps of alternating least squares: users' factors given the items', and vice versa.
 
+A row is a user or an item of the side that is solved for; the others are those of the other side.
 On the CPU each row is solved by compiled code, in threads; on a GPU batches of rows are, by torch.
 """
 
@@ -25,22 +26,22 @@ _BATCH_NUMBERS = 2**25
 
 
 class Side(Protocol):
-    """The ratings of one side, users or items: a row each. Factors are on the side's device."""
+    """The ratings of one side, users or items, a row each, on the device it is solved on."""
 
-    def put(self, factors: Float32Array) -> Any:
-        """Factors on the device."""
+    def to_device(self, factors: Float32Array) -> Any:
+        """Factors on the device that the side is solved on."""
 
-    def take(self, factors: Any) -> Float32Array:
-        """Factors off the device."""
+    def to_host(self, factors: Any) -> Float32Array:
+        """Factors from there, as a numpy array."""
 
-    def solve(self, others: Any) -> tuple[Any, Any]:
-        """This side's factors given those of the other, and the objective at this minimum.
+    def solve(self, other_factors: Any) -> tuple[Any, Any]:
+        """The half-step: this side's factors given the other's, and the objective with them.
 
-        The objective leaves out the L2 terms of ``others``. It is a number or a tensor of one, NaN
-        where a system could not be solved.
+        The objective leaves out the L2 terms of ``other_factors``. It is a number or a tensor of
+        one, NaN where a system could not be solved.
         """
 
-    def measure(self, factors: Any) -> Any:
+    def measure_penalty(self, factors: Any) -> Any:
         """The L2 terms of this side's factors, as a number or a tensor of one."""
 
 
@@ -49,8 +50,8 @@ class CompiledSide:
     """Solved by ``WeightedRidge`` on the CPU, with the same bits for any number of threads."""
 
     indptr: Int64Array
-    others: Int32Array
-    """Int32 [n_ratings]: columns of the rows' ratings."""
+    indices: Int32Array
+    """Int32 [n_ratings]: the other side's number in each rating."""
     n_others: int
     penalty: Penalty
     n_threads: int
@@ -61,32 +62,33 @@ class CompiledSide:
         usable = len(os.sched_getaffinity(0))
         return cls(*split_pattern(ratings), ratings.shape[1], penalty, n_threads or usable)
 
-    def put(self, factors: Float32Array) -> Float32Array:
+    def to_device(self, factors: Float32Array) -> Float32Array:
         return factors
 
-    def take(self, factors: Float32Array) -> Float32Array:
+    def to_host(self, factors: Float32Array) -> Float32Array:
         return factors
 
-    def solve(self, others: Float32Array) -> tuple[Float32Array, float]:
-        ridge = WeightedRidge.create(others, self.penalty)
+    def solve(self, other_factors: Float32Array) -> tuple[Float32Array, float]:
+        ridge = WeightedRidge.create(other_factors, self.penalty)
         n_rows = len(self.indptr) - 1
-        solutions, minima = np.zeros((n_rows, others.shape[1]), np.float32), np.zeros(n_rows)
+        n_factors = other_factors.shape[1]
+        solutions, minima = np.zeros((n_rows, n_factors), np.float32), np.zeros(n_rows)
 
         def solve_from(first: int) -> None:
             stop = min(first + _ROWS_AT_ONCE, n_rows)
-            ridge.solve_range(self.indptr, self.others, first, stop, solutions, minima)
+            ridge.solve_range(self.indptr, self.indices, first, stop, solutions, minima)
 
         with ThreadPoolExecutor(self.n_threads) as pool:
             list(pool.map(solve_from, range(0, n_rows, _ROWS_AT_ONCE)))
         return solutions, float(minima.sum())
 
-    def measure(self, factors: Float32Array) -> float:
+    def measure_penalty(self, factors: Float32Array) -> float:
         ridges = self.penalty.ridges(np.diff(self.indptr), self.n_others)
         return float((ridges * np.square(factors, dtype=np.float64).sum(axis=1)).sum())
 
 
 @dataclass(frozen=True)
-class BatchedSide:
+class TorchSide:
     """Solved by torch, in batches of rows with about as many ratings each, padded to the longest.
 
     Systems are float64: what they cost is a fraction of a second also where a GPU is slow at that.
@@ -95,13 +97,13 @@ class BatchedSide:
     rows: "torch.Tensor"
     """Int64 [n_rows]: those with most ratings first."""
     starts: "torch.Tensor"
-    """Int64 [n_rows]: where the ratings of ``rows`` begin in ``others``."""
+    """Int64 [n_rows]: where the ratings of ``rows`` begin in ``indices``."""
     counts: "torch.Tensor"
     """Int64 [n_rows]: how many there are."""
     ridges: "torch.Tensor"
     """Float64 [n_rows]."""
-    others: "torch.Tensor"
-    """Int64 [n_ratings]: columns of the ratings."""
+    indices: "torch.Tensor"
+    """Int64 [n_ratings]: the other side's number in each rating."""
     longest_first: Int64Array
     """``counts`` on the CPU."""
     n_others: int
@@ -111,7 +113,7 @@ class BatchedSide:
     def create(cls, ratings: Csr, penalty: Penalty, device: str) -> Self:
         import torch
 
-        indptr, others = split_pattern(ratings)
+        indptr, indices = split_pattern(ratings)
         counts = np.diff(indptr)
         rows = np.argsort(-counts, kind="stable")
         ridges = penalty.ridges(counts[rows], ratings.shape[1])
@@ -120,31 +122,32 @@ class BatchedSide:
             starts=torch.from_numpy(indptr[rows]).to(device),
             counts=torch.from_numpy(counts[rows]).to(device),
             ridges=torch.from_numpy(ridges).to(device),
-            others=torch.from_numpy(others.astype(np.int64)).to(device),
+            indices=torch.from_numpy(indices.astype(np.int64)).to(device),
             longest_first=counts[rows],
             n_others=ratings.shape[1],
             unobserved_weight=penalty.unobserved_weight,
         )
 
-    def put(self, factors: Float32Array) -> "torch.Tensor":
+    def to_device(self, factors: Float32Array) -> "torch.Tensor":
         import torch
 
         return torch.from_numpy(factors).to(self.rows.device)
 
-    def take(self, factors: "torch.Tensor") -> Float32Array:
+    def to_host(self, factors: "torch.Tensor") -> Float32Array:
         taken: Float32Array = factors.cpu().numpy()
         return taken
 
-    def solve(self, others: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
+    def solve(self, other_factors: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
         import torch
 
-        wide = others.double()
+        wide = other_factors.double()
         gram = self.unobserved_weight * (wide.T @ wide)
-        nothing = others.new_zeros(1, others.shape[1])
-        padded = torch.cat([others, nothing])  # what rows are padded with is the last
-        solutions = others.new_empty(len(self.rows), others.shape[1])
+        n_factors = other_factors.shape[1]
+        # Short rows are padded with number n_others, whose factors are zero.
+        padded = torch.cat([other_factors, other_factors.new_zeros(1, n_factors)])
+        solutions = other_factors.new_empty(len(self.rows), n_factors)
         minimum = wide.new_zeros(())
-        for batch in self._cut_batches(others.shape[1]):
+        for batch in self._cut_batches(n_factors):
             solved, left = self._solve_batch(padded, gram, batch)
             solutions[self.rows[batch]] = solved.float()
             minimum += left
@@ -164,7 +167,7 @@ class BatchedSide:
         """Solutions float64 [batch, n_factors] and the sum of the minima."""
         import torch
 
-        rated = padded[self._gather_others(batch)].double()  # [batch, longest, n_factors]
+        rated = padded[self._gather_indices(batch)].double()  # [batch, longest, n_factors]
         projection = rated.sum(dim=1)
         systems = torch.baddbmm(gram, rated.mT, rated)
         systems.diagonal(dim1=1, dim2=2).add_(self.ridges[batch, None])
@@ -173,15 +176,15 @@ class BatchedSide:
         left = self.counts[batch].sum() - (projection * solved).sum()
         return solved, torch.where(failed.any(), torch.nan, left)
 
-    def _gather_others(self, batch: slice) -> "torch.Tensor":
-        """Int64 [batch, longest]: columns of each row's ratings, then ``n_others``."""
+    def _gather_indices(self, batch: slice) -> "torch.Tensor":
+        """Int64 [batch, longest]: ``indices`` of each row, then ``n_others``."""
         import torch
 
         longest = int(self.longest_first[batch.start])
         offsets = torch.arange(longest, device=self.rows.device)
         inside = offsets < self.counts[batch, None]
         places = torch.where(inside, self.starts[batch, None] + offsets, 0)
-        return torch.where(inside, self.others[places], self.n_others)
+        return torch.where(inside, self.indices[places], self.n_others)
 
-    def measure(self, factors: "torch.Tensor") -> "torch.Tensor":
+    def measure_penalty(self, factors: "torch.Tensor") -> "torch.Tensor":
         return (self.ridges * factors[self.rows].double().square().sum(dim=1)).sum()

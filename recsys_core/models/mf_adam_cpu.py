@@ -1,4 +1,4 @@
-"""Training of mf on a CPU: one compiled pass over the ratings, Adam's idle steps taken at once.
+"""Adam for mf on a CPU: one compiled pass over the ratings, idle steps taken at once.
 
 Adam with a dense gradient moves every parameter in every step, which costs hundreds of times what
 the batch itself does. But while a row is in no batch its gradient is zero, and k steps of zero
@@ -21,7 +21,7 @@ import numpy as np
 
 from recsys_core.arrays import Float32, Float32Array, Float64Array, Int32Array
 from recsys_core.compile.jit import compiled, compiled_sum
-from recsys_core.models.mf_table import MfData, MfTraining
+from recsys_core.models.mf_parameter_table import MfData, MfTraining
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +47,7 @@ _RHO_DECAY, _MEAN_DECAY, _SQUARE_DECAY = range(3)
 
 @dataclass
 class CompiledTraining(MfTraining):
-    """Arrays of the CPU; see the module for what is done to them."""
+    """The table beside Adam's state, row by row; compiled for the CPU."""
 
     rows: Float32Array
     data: MfData
