@@ -14,9 +14,9 @@ from jobs.process.clock import StageClock
 from jobs.report.content import ReportData, RunItems, assemble_report
 from jobs.report.counting.count_run import count_run
 from jobs.report.counting.spark_tables import SparkTables
-from jobs.report.figures.history import list_earlier
-from jobs.report.figures.lists import score_range
 from jobs.report.page import REPORT, make_report
+from jobs.report.statistics.history import list_earlier
+from jobs.report.statistics.lists import score_range
 from jobs.runs.current import find_lists, lead_readers
 from jobs.runs.gate import (
     GateCheck,

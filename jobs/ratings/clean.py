@@ -12,6 +12,7 @@ import pandas as pd
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 
+from jobs.ratings.apply_rules import apply_rules
 from jobs.ratings.cleaning_rules import GivenItems, settle_rules
 from jobs.ratings.count_items import add_unrated, count_items, count_survivors
 from jobs.ratings.excluded import list_excluded, list_excluded_items
@@ -23,7 +24,6 @@ from jobs.ratings.funnel import (
     require_survivors,
 )
 from jobs.ratings.gather import RowAccount
-from jobs.ratings.keep_ratings import keep_ratings
 from jobs.settings.clean import CleanConfig
 from jobs.tables.columns import ITEM_ID
 from recsys_core.arrays import BoolArray
@@ -70,7 +70,7 @@ def clean_ratings(
         items = add_unrated(items, given.index)
     passed = rules.count_passed(items)
     chosen = passed == len(rules.item_steps)
-    kept = keep_ratings(rows.frame, items, passed, rules).persist(StorageLevel.MEMORY_AND_DISK)
+    kept = apply_rules(rows.frame, items, passed, rules).persist(StorageLevel.MEMORY_AND_DISK)
     rows_and_users = count_rows_and_users(rows, kept, items, rules)
     survivors = count_survivors(kept, items, chosen, all_users_stay=config.min_user_ratings == 1)
     stays = _find_staying(items, chosen, survivors, given)

@@ -1,7 +1,7 @@
 """All that the report of a run shows, put together.
 
 The tables of a run are counted where they lie (``jobs/report/counting``), and its figures computed
-from the counts, the manifest and the items (``jobs/report/figures``).
+from the counts, the manifest and the items (``jobs/report/statistics``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,15 +11,21 @@ from typing import Any, Literal
 import pandas as pd
 
 from jobs.report.counting.counts import ListCounts
-from jobs.report.figures.changes import Changes, find_changes
-from jobs.report.figures.clusters import ClusterCard, describe_clusters
-from jobs.report.figures.coverage import Coverage, measure_coverage
-from jobs.report.figures.excluded import ExcludedReason, list_excluded
-from jobs.report.figures.history import RunPoint, list_history
-from jobs.report.figures.item_map import ItemMap, draw_map
-from jobs.report.figures.limits import shorten, thin
-from jobs.report.figures.lists import LengthBin, ScoreBin, count_lengths, count_scores, score_range
-from jobs.report.figures.sampled_users import SampledUser, list_sample, name_order
+from jobs.report.statistics.changes import Changes, find_changes
+from jobs.report.statistics.clusters import ClusterCard, describe_clusters
+from jobs.report.statistics.coverage import Coverage, measure_coverage
+from jobs.report.statistics.excluded import ExcludedReason, list_excluded
+from jobs.report.statistics.history import RunPoint, list_history
+from jobs.report.statistics.item_map import ItemMap, draw_map
+from jobs.report.statistics.limits import shorten, thin
+from jobs.report.statistics.lists import (
+    LengthBin,
+    ScoreBin,
+    count_lengths,
+    count_scores,
+    score_range,
+)
+from jobs.report.statistics.sampled_users import SampledUser, list_sample, name_order
 from jobs.runs.records import RunRecord
 from recsys_core.arrays import Float32Array
 

@@ -11,8 +11,8 @@ from jobs.report.content import ReportData, RunItems, assemble_report
 from jobs.report.counting.count_run import count_run, sample_users
 from jobs.report.counting.counts import ListCounts
 from jobs.report.counting.file_tables import FileTables, open_table
-from jobs.report.figures.history import list_earlier
-from jobs.report.figures.lists import score_range
+from jobs.report.statistics.history import list_earlier
+from jobs.report.statistics.lists import score_range
 from jobs.runs.model_files import load_model
 from jobs.runs.places import MANIFEST
 from jobs.runs.records import list_runs

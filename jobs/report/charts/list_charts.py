@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import altair as alt
 
 from jobs.report.charts.style import BLUE, GREY, ORANGE, Spec, finish_chart, start_chart
-from jobs.report.figures.lists import LengthBin, ScoreBin
+from jobs.report.statistics.lists import LengthBin, ScoreBin
 
 
 def draw_scores(bins: Sequence[ScoreBin]) -> Spec:

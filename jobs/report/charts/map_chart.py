@@ -3,7 +3,7 @@
 import altair as alt
 
 from jobs.report.charts.style import GREY, MAP_HEIGHT, Spec, finish_chart, start_chart
-from jobs.report.figures.item_map import ItemMap
+from jobs.report.statistics.item_map import ItemMap
 
 _CLUSTER_COLOURS = (
     *("#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f", "#edc948", "#b07aa1", "#ff9da7"),

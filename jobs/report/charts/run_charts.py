@@ -14,7 +14,7 @@ from jobs.report.charts.style import (
     finish_chart,
     start_chart,
 )
-from jobs.report.figures.history import RunPoint
+from jobs.report.statistics.history import RunPoint
 from recsys_core.evaluation.metric_names import UNIT_METRICS
 
 _COUNTED = ("ratings", "users")

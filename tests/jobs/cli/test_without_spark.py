@@ -55,12 +55,7 @@ def output(sample_night: SampleNight, tmp_path_factory: pytest.TempPathFactory) 
         f"personas --model {{model}} --file {CONF}/personas.toml",
         "runs {where}",
         "rollback {run} {where}",
-        pytest.param(
-            "report {where} --output page.html",
-            marks=pytest.mark.xfail(
-                strict=True, reason="jobs.report counts with jobs.ratings.recent, which is Spark's"
-            ),
-        ),
+        "report {where} --output page.html",
         "config {where}",
         "check {where}",
         "sample --users 20 --items 20 --ratings 60 --output made",

@@ -26,8 +26,8 @@ from jobs.report.counting.count_run import RunTables, count_run, sample_users
 from jobs.report.counting.counts import ListCounts, UserCounts
 from jobs.report.counting.file_tables import FileTables
 from jobs.report.counting.spark_tables import SparkTables
-from jobs.report.figures.lists import score_range
 from jobs.report.read_run import count_files
+from jobs.report.statistics.lists import score_range
 from jobs.tables.published import EXCLUDED, RECENT_RATINGS, RECOMMENDATIONS, Table
 
 

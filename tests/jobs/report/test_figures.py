@@ -15,8 +15,8 @@ from report_pages import (
 
 from jobs.report.content import assemble_report
 from jobs.report.counting.counts import UserCounts
-from jobs.report.figures.item_map import project_items
 from jobs.report.page import render_report
+from jobs.report.statistics.item_map import project_items
 from jobs.runs.records import RunRecord
 from jobs.runs.run import Run
 

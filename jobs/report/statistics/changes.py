@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from jobs.report.counting.counts import ListCounts, UserCounts
-from jobs.report.figures.coverage import RankedItem, rank_items
-from jobs.report.figures.history import list_checks
-from jobs.report.figures.limits import shorten
+from jobs.report.statistics.coverage import RankedItem, rank_items
+from jobs.report.statistics.history import list_checks
+from jobs.report.statistics.limits import shorten
 
 _MOVERS = 10
 

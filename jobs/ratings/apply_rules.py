@@ -40,7 +40,7 @@ class _Verdicts:
     min_user_ratings: int
 
 
-def keep_ratings(
+def apply_rules(
     account: DataFrame, items: pd.DataFrame, passed: Int32Array, rules: CleaningRules
 ) -> DataFrame:
     """The rows of ``CleanRatings.ratings``, lazily.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from jobs.report.figures.limits import thin
+from jobs.report.statistics.limits import thin
 from recsys_core.arrays import Int64Array
 
 _MAX_CURVE_POINTS = 100

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from jobs.report.figures.limits import shorten
+from jobs.report.statistics.limits import shorten
 from recsys_core.arrays import Float32Array, Float64Array
 
 MAX_MAP_ITEMS = 2_000

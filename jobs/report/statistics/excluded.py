@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from jobs.report.figures.limits import shorten
+from jobs.report.statistics.limits import shorten
 
 _MAX_REASONS = 50
 

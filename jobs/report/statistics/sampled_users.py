@@ -6,7 +6,7 @@ from typing import Literal
 import pandas as pd
 
 from jobs.report.counting.counts import ListCounts
-from jobs.report.figures.limits import shorten
+from jobs.report.statistics.limits import shorten
 
 _MAX_SAMPLE_TEXT = 300_000
 """Characters of the sampled users' ids and of the titles of all they have in their lists and have

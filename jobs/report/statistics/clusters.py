@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from jobs.report.figures.limits import shorten
+from jobs.report.statistics.limits import shorten
 from recsys_core.items.cluster_names import list_top_titles
 
 MAX_CLUSTERS = 30

@@ -1,0 +1,1 @@
+"""The figures that the page states and draws: computed, and plain data of a bounded size."""
