@@ -3,11 +3,13 @@
 --   spark-sql -i conf/examples/queries/views_spark.sql -f conf/examples/queries/questions.sql
 DECLARE OR REPLACE VARIABLE output = 'output/sample';
 
-DECLARE OR REPLACE VARIABLE run = (
+DECLARE OR REPLACE VARIABLE run STRING;
+SET VARIABLE run = (
   SELECT first(regexp_extract(value, '"path": "([^"]+)"', 1))
   FROM IDENTIFIER('text.`' || output || '/CURRENT.json`') WHERE value LIKE '%"path"%'
 );
-DECLARE OR REPLACE VARIABLE before = (
+DECLARE OR REPLACE VARIABLE before STRING;
+SET VARIABLE before = (
   SELECT max(regexp_extract(_metadata.file_path, 'runs/[^/]+', 0))
   FROM IDENTIFIER('text.`' || output || '/runs/*/manifest.json`')
   WHERE regexp_extract(_metadata.file_path, 'runs/[^/]+', 0) < run
