@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -14,65 +15,72 @@ from paths import CONF
 ANSWER = """
 import json, sys
 from jobs.cli.main import main
-try:
-    main(sys.argv[1:])
-except SystemExit as end:
-    print(json.dumps([end.code, [*sys.modules]]), file=sys.stderr)
+for words in json.loads(sys.argv[1]):
+    try:
+        main(words)
+    except SystemExit as end:
+        print(json.dumps([end.code, [*sys.modules]]), file=sys.stderr)
 """
 SPARK_AND_TRAINERS = {"pyspark", "py4j", "torch", "sklearn"}
+COMMANDS = [
+    *(f"{name} --help" for name in ("", "nightly", "evaluate", "tune", "warmup", "fetch")),
+    "check {where}",
+    "config {where}",
+    "sample --users 20 --items 20 --ratings 60 --output made",
+    "runs {where}",
+    "rollback {run} {where}",
+    "show --user 42 {where}",
+    "show --item {item} {where}",
+    "recommend --model {model} --rate {item}=5 --explain",
+    "similar --model {model} --item {item}",
+    "inspect --model {model} --user 42",
+    f"personas --model {{model}} --file {CONF}/personas.toml",
+    "report {where} --output page.html",
+]
 
 
-def find_imported(heavy: set[str], *words: str, cwd: Path) -> set[str]:
-    """Which of these packages a command, which must end well, imports."""
+def run_commands(commands: list[list[str]], cwd: Path) -> list[tuple[int, set[str]]]:
+    """Of each command its exit code, and what is imported after it, in one fresh interpreter."""
     done = subprocess.run(
-        [sys.executable, "-c", ANSWER, *words],
+        [sys.executable, "-c", ANSWER, json.dumps(commands)],
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=200,
         check=False,
     )
-    code, imported = json.loads(done.stderr.splitlines()[-1])
-    assert code == 0, done.stderr
-    return heavy & set(imported)
+    said = [line for line in done.stderr.splitlines() if line.startswith("[")]
+    assert len(said) == len(commands), done.stderr
+    return [(code, {*imported}) for code, imported in map(json.loads, said)]
 
 
 @pytest.fixture(scope="module")
-def output(sample_night: SampleNight, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the night's output: a rollback changes it."""
-    copy = tmp_path_factory.mktemp("copy") / "out"
-    return Path(shutil.copytree(sample_night.output, copy, symlinks=True))
+def ends(
+    sample_night: SampleNight, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[int, set[str]]]:
+    """How each command ended; on a copy of the night's output, as a rollback changes it."""
+    directory = tmp_path_factory.mktemp("commands")
+    output = Path(shutil.copytree(sample_night.output, directory / "out", symlinks=True))
+    places: dict[str, Any] = {
+        "where": f"--set output.path={output}",
+        "model": output / "current" / "model",
+        "run": (output / "current").resolve().name,
+        "item": pq.read_table(output / "current" / "item_clusters")["item_id"][0],
+    }
+    words = [command.format(**places).split() for command in COMMANDS]
+    return dict(zip(COMMANDS, run_commands(words, directory), strict=True))
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "show --user 42 {where}",
-        "show --item {item} {where}",
-        "recommend --model {model} --rate {item}=5 --explain",
-        "similar --model {model} --item {item}",
-        "inspect --model {model} --user 42",
-        f"personas --model {{model}} --file {CONF}/personas.toml",
-        "runs {where}",
-        "rollback {run} {where}",
-        "report {where} --output page.html",
-        "config {where}",
-        "check {where}",
-        "sample --users 20 --items 20 --ratings 60 --output made",
-        *(f"{name} --help" for name in ("", "nightly", "evaluate", "tune", "warmup", "fetch")),
-    ],
-)
-def test_a_command_without_spark_imports_none(command: str, output: Path, tmp_path: Path) -> None:
-    words = command.format(
-        where=f"--set output.path={output}",
-        model=output / "current" / "model",
-        run=(output / "current").resolve().name,
-        item=pq.read_table(output / "current" / "item_clusters")["item_id"][0],
-    ).split()
-    assert find_imported(SPARK_AND_TRAINERS, *words, cwd=tmp_path) == set()
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_without_spark_imports_none(
+    command: str, ends: dict[str, tuple[int, set[str]]]
+) -> None:
+    code, imported = ends[command]
+    assert (code, SPARK_AND_TRAINERS & imported) == (0, set())
 
 
 def test_the_check_before_a_night_imports_little(tmp_path: Path) -> None:
     """It comes before the JVM starts, each night."""
     slow = {*SPARK_AND_TRAINERS, "numpy", "pandas", "pyarrow", "numba", "rich"}
-    assert find_imported(slow, "check", cwd=tmp_path) == set()
+    [(code, imported)] = run_commands([["check"]], tmp_path)
+    assert (code, slow & imported) == (0, set())
