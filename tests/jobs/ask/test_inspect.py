@@ -27,8 +27,8 @@ LINES = [
     "1;10;5.0;100;x",
     "1;10;3.0;2000;x",  # the latest, though lower, and though less as text
     "1;10;4.0;;x",
-    "1; 30 ;1.0;;x",
-    "1;30;1.5;;x",  # the higher of those without a time
+    "1; 30 ;1.5;;x",  # the higher of those without a time
+    "1;30;1.0;;x",
     "1;40;1.0;1970-01-01 00:00:07;x",
     "1;40;4.0;6;x",
     "1;50;9.0;1;x",  # out of range
