@@ -2,9 +2,6 @@
 
 import json
 import logging
-import os
-import subprocess
-import sys
 from datetime import date
 from pathlib import Path
 
@@ -13,7 +10,6 @@ import pandas as pd
 import pytest
 from builders import checkerboard, make_config, write_csv
 from nights import SampleNight
-from paths import ROOT
 from pyspark.sql import SparkSession
 from report_pages import (
     HOSTILE,
@@ -204,29 +200,3 @@ def test_a_night_without_a_report_is_published(
     else:
         assert written["report"] is None
         assert warnings == []
-
-
-READ_TEMPLATE = """
-import jobs.report.page
-assert ".zip/" in jobs.report.page.__file__, jobs.report.page.__file__
-for name in ("report.html.jinja", "report.css", "report.js"):
-    assert jobs.report.page._read_template(name)
-"""
-
-
-def test_the_zip_for_executors_holds_the_templates(tmp_path: Path) -> None:
-    """A driver that runs in the cluster finds them there."""
-    functions = "sed -n '/^newer_sources/,/^}/p; /^zip_packages/,/^}/p' spark-submit.sh"
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "python").symlink_to(sys.executable)
-    script = f'eval "$({functions})"; root={ROOT}; venv={tmp_path}; zip_packages'
-    made = subprocess.run(
-        ["bash", "-euc", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
-    )
-    subprocess.run(
-        [sys.executable, "-c", READ_TEMPLATE],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": made.stdout.strip()},
-        check=True,
-        timeout=60,
-    )
