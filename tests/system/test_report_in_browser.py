@@ -110,7 +110,9 @@ def test_pointing_at_an_item_shows_its_title_as_text(opened: Any) -> None:
     from selenium.webdriver.support.ui import WebDriverWait
 
     points = find(opened, "[data-chart=map] .mark-symbol.role-mark path")
-    opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", points[0])
+    # At once: the page scrolls smoothly, and the pointer would be where the point has been.
+    scroll = "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})"
+    opened.execute_script(scroll, points[0])
     ActionChains(opened).move_to_element(points[0]).perform()
     WebDriverWait(opened, SECONDS).until(lambda found: find(found, "#vg-tooltip-element.visible"))
     tooltip = find(opened, "#vg-tooltip-element")[0]
