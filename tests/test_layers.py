@@ -18,8 +18,8 @@ FLOORS = {
         *("runs", "machine", "datasets", "storage", "tables", "settings", "process", "errors"),
     ),
     "recsys_core": (
-        *("query", "evaluation", "ranking", "models", "linalg", "items", "compile", "sample"),
-        *("sparse", "arrays", "errors"),
+        *("query", "models", "evaluation", "ranking", "model_form", "linalg", "items", "compile"),
+        *("sample", "sparse", "arrays", "errors"),
     ),
 }
 """Folders and files at the top of each package. One imports from itself and from those after it,

@@ -23,7 +23,8 @@ from jobs.settings.tune import TuneConfig
 from jobs.stages.evaluate import Train
 from recsys_core.evaluation.comparison import Evaluation, evaluate_models, measure_metric
 from recsys_core.evaluation.splits import TimedRatings
-from recsys_core.models.base import FactorModel, TrainedModel
+from recsys_core.model_form.item_model import ItemModel
+from recsys_core.models.base import TrainedModel
 from recsys_core.models.registry import MODELS
 
 logger = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ def tune_models(
         "min_relevant_rating": rules.min_relevant_rating,
     }
 
-    def measure(model: FactorModel) -> float:
+    def measure(model: ItemModel) -> float:
         return measure_metric(model, inner, *tune.measured, **measuring)
 
     studies = {
@@ -115,7 +116,7 @@ def _search(
     tune: TuneConfig,
     settings: TrainConfig,
     train: Callable[[TrainConfig], TrainedModel],
-    measure: Callable[[FactorModel], float],
+    measure: Callable[[ItemModel], float],
 ) -> optuna.Study:
     """The trials of one model."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # the line for each trial is ours
@@ -175,7 +176,7 @@ def _train_both(
     models: Sequence[str],
     settings: Mapping[str, TrainConfig],
     train: Callable[[TrainConfig], TrainedModel],
-) -> dict[str, FactorModel]:
+) -> dict[str, ItemModel]:
     """Each model with each of the settings, as 'ease, tuned'; without those that cannot be."""
     trained = {}
     for model in models:

@@ -29,7 +29,7 @@ from recsys_core.items.clustering import (
     choose_clusters,
     cluster_items,
 )
-from recsys_core.models.base import FactorModel
+from recsys_core.model_form.item_model import ItemModel
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def read_earlier_clusters(spark: SparkSession, uri: str, run_id: str) -> Earlier
 
 
 def label_items(
-    model: FactorModel,
+    model: ItemModel,
     catalog: ItemCatalog,
     config: ClusterConfig,
     earlier: EarlierClusters | None = None,
@@ -107,7 +107,7 @@ def label_items(
     return LabelledItems(rows, names, chosen.silhouettes, aligned, compared_with)
 
 
-def _find_clusters(model: FactorModel, n_items: int, config: ClusterConfig) -> ChosenClusters:
+def _find_clusters(model: ItemModel, n_items: int, config: ClusterConfig) -> ChosenClusters:
     if config.n_clusters == CHOOSE:
         candidates = [number for number in config.choose_from if number < n_items]
         if not candidates:

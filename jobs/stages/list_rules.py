@@ -60,7 +60,7 @@ def make_rules(
     Args:
         allowed: from ``find_allowed``.
         cluster: [n_items] labels.
-        embeddings: [n_items, n_factors] ``FactorModel.item_embeddings``.
+        embeddings: [n_items, n_factors] ``ItemModel.item_embeddings``.
     """
     if not config.are_set:
         return None

@@ -30,7 +30,7 @@ from jobs.tables.columns import (
 )
 from jobs.tables.published import RECOMMENDATIONS, USER_FACTORS, Table
 from recsys_core.arrays import Float32Array, IdArray, Int32Array, Int64Array
-from recsys_core.models.base import FactorModel
+from recsys_core.model_form.item_model import ItemModel
 from recsys_core.ranking.exact_order import order_by_score
 from recsys_core.ranking.list_rules import ListRules
 from recsys_core.ranking.list_rules_kernels import EFFECTS
@@ -46,14 +46,14 @@ _EFFECTS = "effects"
 class ScoringModel:
     """What every executor needs; broadcast once."""
 
-    model: FactorModel
+    model: ItemModel
     item_ids: pa.Array
     rules: ListRules | None = None
 
 
 def score_users(
     ratings: DataFrame,
-    model: FactorModel,
+    model: ItemModel,
     item_ids: IdArray,
     k: int,
     rules: ListRules | None = None,
@@ -182,7 +182,7 @@ def list_popular(
     return lists.withColumn(SOURCE, F.lit(POPULARITY_SOURCE))
 
 
-def fold_in_users(ratings: DataFrame, model: FactorModel, item_ids: IdArray) -> DataFrame:
+def fold_in_users(ratings: DataFrame, model: ItemModel, item_ids: IdArray) -> DataFrame:
     """The columns of ``USER_FACTORS``: what ``score_users`` folds in, kept."""
     broadcast = _ship(ratings, model, item_ids)
 
@@ -210,7 +210,7 @@ def _users_and_ratings(
 
 
 def _ship(
-    ratings: DataFrame, model: FactorModel, item_ids: IdArray, rules: ListRules | None = None
+    ratings: DataFrame, model: ItemModel, item_ids: IdArray, rules: ListRules | None = None
 ) -> Broadcast[ScoringModel]:
     shipped = ScoringModel(model, pa.array(item_ids), rules)
     return ratings.sparkSession.sparkContext.broadcast(shipped)

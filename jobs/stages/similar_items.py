@@ -4,12 +4,12 @@ import pandas as pd
 
 from recsys_core.arrays import Int32Array
 from recsys_core.items.catalog import ItemCatalog
-from recsys_core.models.base import FactorModel
+from recsys_core.model_form.item_model import ItemModel
 from recsys_core.ranking.similarity import rank_similar
 
 
 def list_similar_items(
-    model: FactorModel, catalog: ItemCatalog, k: int, allowed: Int32Array | None = None
+    model: ItemModel, catalog: ItemCatalog, k: int, allowed: Int32Array | None = None
 ) -> pd.DataFrame:
     """The columns of ``SIMILAR_ITEMS``: each item's k nearest by cosine of the factors.
 

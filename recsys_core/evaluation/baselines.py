@@ -7,11 +7,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from recsys_core.arrays import Csr, Float32Array
-from recsys_core.models.base import FactorModel
+from recsys_core.model_form.item_model import ItemModel
 
 
 @dataclass(frozen=True)
-class ItemScoreModel(FactorModel):
+class ItemScoreModel(ItemModel):
     """The same score of an item for everyone: one factor, which is 1 for each user."""
 
     scores: Float32Array

@@ -18,7 +18,7 @@ from recsys_core.evaluation.metrics import (
     rank_users,
 )
 from recsys_core.evaluation.splits import Split, take_ratings
-from recsys_core.models.base import FactorModel
+from recsys_core.model_form.item_model import ItemModel
 
 _TAIL = 2.5
 """Percent of the draws below and above an interval of 95%."""
@@ -66,7 +66,7 @@ class Evaluation:
 
 
 def evaluate_models(
-    models: Mapping[str, FactorModel],
+    models: Mapping[str, ItemModel],
     split: Split,
     *,
     cutoffs: Sequence[int],
@@ -105,7 +105,7 @@ def evaluate_models(
 
 
 def measure_metric(
-    model: FactorModel,
+    model: ItemModel,
     split: Split,
     metric: str,
     k: int | None,
@@ -138,7 +138,7 @@ def _take_relevant(split: Split, min_rating: float) -> tuple[Csr, Csr]:
 
 
 def _measure_ranking(
-    model: FactorModel, train: Csr, known: Csr, relevant: Csr, cutoffs: Sequence[int]
+    model: ItemModel, train: Csr, known: Csr, relevant: Csr, cutoffs: Sequence[int]
 ) -> tuple[list[UserMeasure], list[MetricValue]]:
     lists = rank_users(model, known, max(cutoffs))
     measures = [

@@ -20,7 +20,7 @@ from scipy.sparse import csr_matrix
 
 from recsys_core.arrays import BoolArray, Csr, Float32Array, Float64Array, Int64Array
 from recsys_core.evaluation.metric_names import RANKING_METRICS
-from recsys_core.models.base import FactorModel
+from recsys_core.model_form.item_model import ItemModel
 from recsys_core.ranking.top_k import RankedItems, TopKScorer
 
 _PAIRS_AT_ONCE = 65_536
@@ -48,7 +48,7 @@ class UserMeasure:
         return mean**0.5 if self.is_root else mean
 
 
-def rank_users(model: FactorModel, known: Csr, k: int) -> RankedItems:
+def rank_users(model: ItemModel, known: Csr, k: int) -> RankedItems:
     """The k best items of each user among those not in ``known``, CSR [n_users, n_items]."""
     scorer = TopKScorer(model.item_factors, k)
     parts = [
@@ -181,7 +181,7 @@ def measure_coverage(lists: RankedItems, n_items: int, k: int) -> float:
 
 
 def predict_ratings(
-    model: FactorModel, known: Csr, pairs: Csr, rating_range: tuple[float, float]
+    model: ItemModel, known: Csr, pairs: Csr, rating_range: tuple[float, float]
 ) -> Float32Array:
     """Scores of the stored pairs, within the range of ratings, in the order of ``pairs.data``.
 

@@ -22,8 +22,9 @@ import numpy as np
 
 from recsys_core.arrays import Csr, Float32Array
 from recsys_core.linalg.weighted_ridge import Penalty, WeightedRidge
+from recsys_core.model_form.item_model import ItemModel
 from recsys_core.models.als_half_steps import CompiledSide, Side, TorchSide
-from recsys_core.models.base import Device, FactorModel, OnEpoch, TrainedModel, require_finite
+from recsys_core.models.base import Device, OnEpoch, TrainedModel, require_finite
 from recsys_core.models.devices import resolve_device
 from recsys_core.sparse import split_pattern
 
@@ -32,7 +33,7 @@ _START = 0.1
 
 
 @dataclass(frozen=True)
-class AlsModel(FactorModel):
+class AlsModel(ItemModel):
     """Item factors and the weighted ridge regression that folds a user in."""
 
     kind: ClassVar[str] = "als"
@@ -49,7 +50,7 @@ class AlsModel(FactorModel):
         return WeightedRidge.create(self.factors, self.penalty)
 
     def fold_in(self, ratings: Csr) -> Float32Array:
-        """(w Q'Q + Q_o'Q_o + lambda (n_o + w n_items)^nu I) p = Q_o'1; see ``FactorModel``.
+        """(w Q'Q + Q_o'Q_o + lambda (n_o + w n_items)^nu I) p = Q_o'1; see ``ItemModel``.
 
         What is stored is rated, zeros included.
         """

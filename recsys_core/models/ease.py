@@ -29,7 +29,8 @@ from recsys_core.compile.padding import pad_columns
 from recsys_core.errors import TrainingError
 from recsys_core.linalg.projection import project
 from recsys_core.linalg.randomized_subspace import find_principal_directions
-from recsys_core.models.base import Device, FactorModel, OnEpoch, TrainedModel
+from recsys_core.model_form.item_model import ItemModel
+from recsys_core.models.base import Device, OnEpoch, TrainedModel
 from recsys_core.models.devices import resolve_device
 from recsys_core.sparse import mark_seen
 
@@ -40,7 +41,7 @@ _ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
-class EaseModel(FactorModel):
+class EaseModel(ItemModel):
     """Input factors, and what makes output factors of them."""
 
     kind: ClassVar[str] = "ease"
@@ -68,7 +69,7 @@ class EaseModel(FactorModel):
         return self.vectors
 
     def fold_in(self, ratings: Csr) -> Float32Array:
-        """x times the input factors, x being 1 where a rating is stored; see ``FactorModel``."""
+        """x times the input factors, x being 1 where a rating is stored; see ``ItemModel``."""
         sums = project(mark_seen(ratings), self._rows)
         return sums[:, : self.vectors.shape[1]].astype(np.float32, order="C")
 

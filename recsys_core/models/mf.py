@@ -14,7 +14,8 @@ import numpy as np
 from recsys_core.arrays import Csr, Float32Array, Float64Array
 from recsys_core.compile.padding import pad_columns
 from recsys_core.linalg.ridge import solve_ridge
-from recsys_core.models.base import Device, FactorModel, OnEpoch, TrainedModel, require_finite
+from recsys_core.model_form.item_model import ItemModel
+from recsys_core.models.base import Device, OnEpoch, TrainedModel, require_finite
 from recsys_core.models.devices import resolve_device
 from recsys_core.models.mf_adam_cpu import CompiledTraining
 from recsys_core.models.mf_adam_torch import TorchTraining
@@ -23,7 +24,7 @@ from recsys_core.sparse import split_csr
 
 
 @dataclass(frozen=True)
-class MfModel(FactorModel):
+class MfModel(ItemModel):
     """Item vectors, optional biases, and the ridge regression that folds a user in.
 
     With biases the item columns are ``[q, b_i, 1]`` and the user's ``[p, 1, mu + b_u]``, so that

@@ -24,14 +24,15 @@ from recsys_core.compile.padding import pad_columns
 from recsys_core.errors import DeviceError, TrainingError
 from recsys_core.linalg.nnls import solve_nnls
 from recsys_core.linalg.projection import project
-from recsys_core.models.base import Device, FactorModel, OnEpoch, TrainedModel, require_finite
+from recsys_core.model_form.item_model import ItemModel
+from recsys_core.models.base import Device, OnEpoch, TrainedModel, require_finite
 from recsys_core.sparse import mark_seen
 
 NmfInit = Literal["auto", "random", "nndsvd", "nndsvda", "nndsvdar"]
 
 
 @dataclass(frozen=True)
-class NmfModel(FactorModel):
+class NmfModel(ItemModel):
     """NMF item factors Q' and the non-negative least squares that folds a user in."""
 
     kind: ClassVar[str] = "nmf"
@@ -67,7 +68,7 @@ class NmfModel(FactorModel):
     def fold_in(self, ratings: Csr) -> Float32Array:
         """min over w >= 0 of ||x - w Q||^2 / 2 + alpha n_items penalty(w) for each row x.
 
-        See ``FactorModel.fold_in``.
+        See ``ItemModel.fold_in``.
         """
         sums = project(mark_seen(ratings) if self.binary else ratings, self._rows)
         sums -= self._penalty * self.l1_ratio

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from recsys_core.model_form.item_model import ItemModel
 from recsys_core.models.als import AlsModel, train_als
-from recsys_core.models.base import FactorModel, TrainedModel
+from recsys_core.models.base import TrainedModel
 from recsys_core.models.ease import EaseModel, train_ease
 from recsys_core.models.mf import MfModel, train_mf
 from recsys_core.models.nmf import NmfModel, train_nmf
@@ -40,7 +41,7 @@ class ModelKind:
     configuration section as ``settings``, and so does ``count_columns(**settings)``.
     """
 
-    model: type[FactorModel]
+    model: type[ItemModel]
     train: Callable[..., TrainedModel]
     memory: TrainingMemory
     rounds: str | None = None

@@ -16,7 +16,7 @@ from safetensors.numpy import load, save
 from recsys_core.errors import ModelFormatError
 from recsys_core.items.catalog import ExcludedItem, ItemCatalog
 from recsys_core.items.index import ItemIndex
-from recsys_core.models.base import FactorModel
+from recsys_core.model_form.item_model import ItemModel
 from recsys_core.models.registry import MODELS
 
 FORMAT = "recsys-nightly-model"
@@ -34,7 +34,7 @@ _FACTORS = "factors."
 class SavedModel:
     """A model, its items, and plain facts about its training."""
 
-    model: FactorModel
+    model: ItemModel
     catalog: ItemCatalog
     facts: dict[str, Any]
     """JSON data: run id, settings, rating range, losses, figures."""
@@ -134,7 +134,7 @@ def _texts(facts: dict[str, Any], name: str) -> list[str | None]:
     return texts
 
 
-def _require_sizes(model: FactorModel, catalog: ItemCatalog) -> None:
+def _require_sizes(model: ItemModel, catalog: ItemCatalog) -> None:
     n_items = len(model.item_factors)
     if model.item_factors.ndim != 2:
         raise ValueError(f"item factors have {model.item_factors.ndim} dimensions, expected 2")

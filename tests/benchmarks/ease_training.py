@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from recsys_core.evaluation.metrics import rank_users
 from recsys_core.evaluation.splits import Split, hold_out_at_random
-from recsys_core.models.base import FactorModel
+from recsys_core.model_form.item_model import ItemModel
 from recsys_core.models.ease import train_ease
 from recsys_core.sparse import mark_seen
 
@@ -47,7 +47,7 @@ class Point:
     """Folding in and ranking all users, k = 10."""
 
 
-def train(split: Split, n_factors: int) -> FactorModel:
+def train(split: Split, n_factors: int) -> ItemModel:
     return train_ease(split.train, n_factors=n_factors, seed=0, device="cpu", **SETTINGS).model
 
 

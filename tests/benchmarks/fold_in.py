@@ -10,8 +10,8 @@ from scipy.optimize import nnls
 from scipy.sparse import csr_matrix
 
 from recsys_core.linalg.weighted_ridge import Penalty
+from recsys_core.model_form.item_model import ItemModel
 from recsys_core.models.als import AlsModel
-from recsys_core.models.base import FactorModel
 from recsys_core.models.ease import EaseModel
 from recsys_core.models.mf import MfModel
 from recsys_core.models.nmf import NmfModel, train_nmf
@@ -71,8 +71,8 @@ def vs_sklearn(runs: int) -> Comparison:
 
 
 def vs_top_k(
-    make: Callable[[csr_matrix, int], FactorModel],
-    is_exact: Callable[[FactorModel, csr_matrix], bool],
+    make: Callable[[csr_matrix, int], ItemModel],
+    is_exact: Callable[[ItemModel, csr_matrix], bool],
     product: type[Float32FirstPass] | None = None,
 ) -> Callable[[int], Comparison]:
     """Fold-in with 64 factors against ranking the users that come out of it.
@@ -97,13 +97,13 @@ def vs_top_k(
     return run
 
 
-def _is_nnls(model: FactorModel, ratings: csr_matrix) -> bool:
+def _is_nnls(model: ItemModel, ratings: csr_matrix) -> bool:
     factors = model.item_factors.astype(np.float64)
     expected = [nnls(factors, row)[0] for row in ratings.toarray().astype(np.float64)]
     return bool(np.allclose(model.fold_in(ratings), expected, rtol=1e-4, atol=1e-5))
 
 
-def _is_ridge(model: FactorModel, ratings: csr_matrix) -> bool:
+def _is_ridge(model: ItemModel, ratings: csr_matrix) -> bool:
     assert isinstance(model, MfModel)
     expected = []
     for row in ratings:
@@ -119,7 +119,7 @@ def make_als(ratings: csr_matrix, n_factors: int) -> AlsModel:
     return AlsModel(vectors.astype(np.float32), Penalty(4.0, 0.1, 0.0))
 
 
-def _solves_als(model: FactorModel, ratings: csr_matrix) -> bool:
+def _solves_als(model: ItemModel, ratings: csr_matrix) -> bool:
     assert isinstance(model, AlsModel)
     factors = model.factors.astype(np.float64)
     everything = 0.1 * factors.T @ factors + 4.0 * np.eye(factors.shape[1])
@@ -135,7 +135,7 @@ def make_ease(ratings: csr_matrix, n_factors: int) -> EaseModel:
     return EaseModel(vectors.astype(np.float32), np.ones(len(vectors), np.float32))
 
 
-def _sums_rows(model: FactorModel, ratings: csr_matrix) -> bool:
+def _sums_rows(model: ItemModel, ratings: csr_matrix) -> bool:
     assert isinstance(model, EaseModel)
     expected = (ratings > 0).astype(np.float64) @ model.vectors.astype(np.float64)
     return bool(np.allclose(model.fold_in(ratings), expected, rtol=1e-4, atol=1e-5))

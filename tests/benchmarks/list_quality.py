@@ -24,7 +24,7 @@ from scipy.sparse import csr_matrix, vstack
 
 from recsys_core.evaluation.baselines import PopularityModel
 from recsys_core.evaluation.splits import Split, hold_out_at_random, hold_out_users
-from recsys_core.models.base import FactorModel
+from recsys_core.model_form.item_model import ItemModel
 from recsys_core.models.registry import MODELS
 from recsys_core.sparse import mark_seen
 
@@ -92,7 +92,7 @@ IMPLICIT: dict[str, tuple[list[Setting], list[int]]] = {
 READ = {"ml-latest-small": read_movielens, "goodbooks-10k": read_goodbooks}
 
 
-def measure_model(model: FactorModel, split: Split) -> float:
+def measure_model(model: ItemModel, split: Split) -> float:
     return measure_ndcg(model.fold_in(split.known), model.item_factors, split)
 
 

@@ -17,7 +17,7 @@ from safetensors.numpy import load, save
 from recsys_core.errors import ModelFormatError
 from recsys_core.items.catalog import ExcludedItem, ItemCatalog
 from recsys_core.items.index import ItemIndex
-from recsys_core.models.base import FactorModel
+from recsys_core.model_form.item_model import ItemModel
 from recsys_core.query.saved_model import (
     ARRAYS_FILE,
     FACTS_FILE,
@@ -29,7 +29,7 @@ from recsys_core.query.saved_model import (
 from recsys_core.ranking.top_k import TopKScorer
 
 N_ITEMS = 6
-MODELS: dict[str, Callable[[], FactorModel]] = {
+MODELS: dict[str, Callable[[], ItemModel]] = {
     "nmf": lambda: make_nmf(N_ITEMS),
     "mf": lambda: make_mf(N_ITEMS),
     "mf with biases": lambda: make_mf(N_ITEMS, biases=True),

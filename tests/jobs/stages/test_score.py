@@ -16,7 +16,7 @@ from jobs.ratings.index import IndexedRatings, index_ratings
 from jobs.settings.train import TrainConfig
 from jobs.stages.score import score_users
 from jobs.stages.train import train_model
-from recsys_core.models.base import FactorModel
+from recsys_core.model_form.item_model import ItemModel
 from recsys_core.models.nmf import NmfModel
 
 N_ITEMS = 80
@@ -43,7 +43,7 @@ def index(spark: SparkSession, path: Path, n_partitions: int) -> IndexedRatings:
     return index_ratings(cleaned.ratings, cleaned.items)
 
 
-def make_model(n_items: int) -> FactorModel:
+def make_model(n_items: int) -> ItemModel:
     rng = np.random.default_rng(0)
     return NmfModel(rng.gamma(0.5, size=(n_items, 6)).astype(np.float32))
 

@@ -1,0 +1,1 @@
+"""What every model is, whoever trained it: item factors, weights between items, or both."""
