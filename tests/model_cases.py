@@ -9,7 +9,7 @@ from scipy.sparse import csr_matrix
 
 from recsys_core.models.base import TrainedModel
 from recsys_core.models.registry import MODELS
-from recsys_core.ranking.top_k import TopKScorer
+from recsys_core.ranking.model_scorer import ModelScorer
 
 NMF = {"n_components": 2, "init": "random", "max_iter": 200, "tol": 1e-4}
 MF = {
@@ -38,6 +38,14 @@ EASE = {
     "power_iterations": 2,
     "scaling": "diagonal",
 }
+SLIM = {
+    "neighbours": 12,
+    "regularization": 2.0,
+    "activity_exponent": 0.25,
+    "popularity_exponent": 0.1,
+    "rating_weight": 0.0,
+}
+BLEND = {"low_rank": "als", "weight": 1.0, "slim": SLIM, "als": ALS}
 GROUPS = plant_groups()
 NO_RATINGS = csr_matrix((1, GROUPS.ratings.shape[1]), dtype=np.float32)
 
@@ -72,6 +80,14 @@ CASES = {
     "mf with biases": Case("mf", {**MF, "biases": True, "regularization": 1e-3}),
     "als": Case("als", ALS, predicts_ratings=False),
     "ease": Case("ease", EASE, predicts_ratings=False),
+    "slim": Case("slim", SLIM, predicts_ratings=False),
+    "slim with ratings": Case("slim", {**SLIM, "rating_weight": 0.2}, predicts_ratings=False),
+    "blend": Case("blend", BLEND, predicts_ratings=False),
+    "blend with ease": Case(
+        "blend",
+        {"low_rank": "ease", "weight": None, "slim": SLIM, "ease": EASE},
+        predicts_ratings=False,
+    ),
     "ease by length": Case("ease", {**EASE, "scaling": "length"}, predicts_ratings=False),
 }
 """Each model by its own name, then in other settings that make it another."""
@@ -80,7 +96,7 @@ CASES = {
 def share_own_group(trained: TrainedModel, groups: Groups, k: int) -> float:
     """How many of the k best unseen items are of the user's own group."""
     model = trained.model
-    lists = TopKScorer(model.item_factors, k).rank(model.fold_in(groups.ratings), groups.ratings)
+    lists = ModelScorer(model, k).rank(model.fold(groups.ratings))
     own = groups.item_group[lists.item_index] == groups.user_group[lists.user_row]
     assert len(own) == k * len(groups.user_group)
     return float(own.mean())

@@ -25,20 +25,31 @@ _SHOWN_RATINGS = 15
 def describe_saved_model(saved: SavedModel) -> Iterator[str]:
     """Shapes, figures, and for each factor the items that weigh most in it."""
     facts = saved.facts
-    n_items, n_factors = saved.model.item_embeddings.shape
+    n_items, n_factors = len(saved.catalog), _count_factors(saved)
     n_users, n_ratings = facts["n_users"], facts["n_ratings"]
     yield f"model {saved.model.kind}, trained in run {printable(facts['run_id'])}"
     filled = n_ratings / (n_users * n_items)
     yield f"R  {n_users} users x {n_items} items, {n_ratings:,} ratings ({filled:.2%} filled)"
-    yield f"P  {n_users} x {n_factors}  (user factors, folded in when asked for)"
-    yield f"Q  {n_factors} x {n_items}  (item factors)"
+    if n_factors:
+        yield f"P  {n_users} x {n_factors}  (user factors, folded in when asked for)"
+        yield f"Q  {n_factors} x {n_items}  (item factors)"
+    if saved.model.item_weights is not None:
+        n_weights = saved.model.item_weights.matrix.nnz
+        yield f"S  {n_items} x {n_items}, {n_weights:,} weights  (what a rating adds to a score)"
     for name, value in facts["figures"].items():
         yield f"{printable(name).replace('_', ' ')}: {value:.6g}"
     if facts["losses"]:
         yield f"loss: {facts['losses'][0]:.4f} at first, {facts['losses'][-1]:.4f} at last"
-    yield ""
-    yield "items that weigh most in each factor:"
-    yield from _list_factors(saved)
+    if n_factors:
+        yield ""
+        yield "items that weigh most in each factor:"
+        yield from _list_factors(saved)
+
+
+def _count_factors(saved: SavedModel) -> int:
+    """Without those of biases; 0 where the model has no low-rank part."""
+    has_factors = saved.model.item_factors.shape[1] > 0
+    return int(saved.model.item_embeddings.shape[1]) if has_factors else 0
 
 
 def _list_factors(saved: SavedModel) -> Iterator[str]:
@@ -56,13 +67,14 @@ def _name(saved: SavedModel, item: int) -> str:
 def describe_user(saved: SavedModel, ratings: dict[int, float], user: str) -> Iterator[str]:
     """A user's sparse row, its dense factors, and the row beside its reconstruction."""
     row = to_row(ratings, len(saved.catalog))
-    factors = saved.model.fold_in(row)
-    scores = reconstruct(factors, saved)
+    scores = reconstruct(row, saved)
     yield f"user {printable(user)}: {row.nnz} ratings in R"
     shown = list(ratings.items())[:_SHOWN_RATINGS]
     yield f"  sparse row: {' '.join(f'{item}:{value:g}' for item, value in shown)} ..."
-    dense = np.array2string(factors[0], precision=3, max_line_width=100, threshold=64)
-    yield f"  dense factors: {dense}"
+    if saved.model.item_factors.shape[1]:
+        factors = saved.model.fold_in(row)[0]
+        dense = np.array2string(factors, precision=3, max_line_width=100, threshold=64)
+        yield f"  dense factors: {dense}"
     yield "  rated  reconstructed"
     for item, rating in shown:
         yield f"  {rating:5.1f}  {scores[item]:13.3f}  {_name(saved, item)}"

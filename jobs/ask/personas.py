@@ -86,8 +86,9 @@ def compare_models(
 
 
 def describe_model(model: SavedModel) -> str:
-    """A column's heading: the model and its number of factors."""
-    return f"{model.model.kind} {model.model.item_embeddings.shape[1]}"
+    """A column's heading: the model and its number of factors, where it has any."""
+    n_factors = model.model.item_embeddings.shape[1] if model.model.item_factors.shape[1] else ""
+    return f"{model.model.kind} {n_factors}".rstrip()
 
 
 def list_result(result: PersonaResult) -> Iterator[str]:

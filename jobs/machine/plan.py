@@ -15,7 +15,8 @@ from jobs.settings.lists import RulesConfig
 from jobs.settings.train import TrainConfig
 from jobs.tables.columns import ITEM_ID, REASON, USER_ID
 from recsys_core.compile.padding import pad_width
-from recsys_core.models.registry import MODELS
+from recsys_core.models.registry import MODELS, PartSizes
+from recsys_core.models.slim import N_EMBEDDING
 from recsys_core.ranking.ruled_lists import CANDIDATES_PER_PLACE
 from recsys_core.ranking.top_k import USERS_AT_ONCE, USERS_PER_BLOCK, choose_width
 
@@ -26,6 +27,8 @@ _DRIVER_BASE = 800 * MIB
 """The driver's Python with torch and scikit-learn, before any data."""
 _SPLIT_BYTES = 24
 """Of a rating, in the three parts of a split together."""
+_EMBEDDING_BYTES = 16 + 4 * N_EMBEDDING
+"""Of an item, its id and what stands for it where there are no factors."""
 _LIST_BYTES = 40
 """Of a place in a list: item and score as found, chosen, taken out, and in the Arrow batch."""
 
@@ -41,10 +44,10 @@ class InputSize:
 
 @dataclass(frozen=True)
 class ModelNeeds:
-    """What the model of a night takes; all but the columns is 0 where one is used again."""
+    """What the model of a night takes; all but its parts is 0 where one is used again."""
 
-    n_columns: int
-    """Of the item factors."""
+    parts: PartSizes
+    """Of several candidates, the larger of each part."""
     trained_ratings: int = 0
     trained_users: int = 0
     training: int = 0
@@ -87,14 +90,14 @@ def bound_training(size: InputSize, settings: TrainConfig, *, evaluates: bool) -
     """
     share = min(1.0, (settings.max_users or size.users) / max(size.users, 1))
     ratings, users = round(size.ratings * share), round(size.users * share)
-    columns, training = [], []
+    sizes, training = [], []
     for model in settings.models:
         kind = MODELS[model]
-        n_columns = kind.count_columns(**settings.section(model).model_dump())
-        columns.append(n_columns)
-        training.append(kind.memory.bound(ratings, users, size.items, n_columns))
+        parts = kind.size_parts(**settings.settings_of(model))
+        sizes.append(parts)
+        training.append(kind.memory.bound(ratings, users, size.items, parts))
     return ModelNeeds(
-        n_columns=max(columns),
+        PartSizes(max(parts.columns for parts in sizes), max(parts.weights for parts in sizes)),
         trained_ratings=ratings,
         trained_users=users,
         training=max(training) + (_SPLIT_BYTES * ratings if evaluates else 0),
@@ -107,10 +110,10 @@ def make_plan(
     """Bounds on the memory of a night over input of this size.
 
     Args:
-        model: of ``bound_training``, or the columns of one that is used again.
+        model: of ``bound_training``, or the parts of one that is used again.
         k: length of the lists.
     """
-    n_columns = model.n_columns
+    n_columns, n_weights = model.parts.columns, model.parts.weights * size.items
     factors = 4 * size.items * n_columns
     width = choose_width(size.items)
     of_rules = 0
@@ -121,18 +124,24 @@ def make_plan(
         trained_ratings=model.trained_ratings,
         n_partitions=n_partitions,
         items_per_block=width,
-        broadcast=factors + 16 * size.items + of_rules,
+        broadcast=factors + 8 * n_weights + _EMBEDDING_BYTES * size.items + of_rules,
         # Factors as received, in order of norm and in blocks, for the fold-in in whole vectors and
-        # in float64, with rules the allowed ones and their directions too; the block of scores;
-        # candidates and lists; Arrow batches on their way in, regrouped, and out.
+        # in float64, with rules the allowed ones and their directions too; weights as received and
+        # both ways in order of norm, as they are sorted; the block of scores; candidates and lists;
+        # Arrow batches on their way in, regrouped, and out.
         worker=_WORKER_BASE
         + (9 if rules.are_set else 6) * 4 * size.items * pad_width(n_columns)
-        + 64 * size.items
+        + (64 if rules.are_set else 48) * n_weights
+        + (64 + _EMBEDDING_BYTES) * size.items
         + 4 * USERS_PER_BLOCK * width
         + _LIST_BYTES * USERS_AT_ONCE * _count_candidates(rules, k)
         + 6 * ARROW_BATCH_BYTES,
         collected=8 * model.trained_ratings + 24 * model.trained_users,
-        driver=_DRIVER_BASE + 24 * model.trained_ratings + model.training + 4 * factors,
+        driver=_DRIVER_BASE
+        + 24 * model.trained_ratings
+        + model.training
+        + 4 * factors
+        + 24 * n_weights,
     )
 
 

@@ -57,7 +57,7 @@ def describe_training(
         **run.footer,
         "reused_from": None,
         "model": train.model,
-        "settings": train.section(train.model).model_dump(),
+        "settings": train.settings_of(train.model),
         "seed": train.seed,
         "device": trained.device,
         "n_users": ratings.shape[0],

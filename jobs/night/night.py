@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
-import numpy as np
 from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
@@ -113,7 +112,7 @@ def plan_night(spark: SparkSession, config: Config, choices: Choices = _NO_CHOIC
         model = bound_training(size, config.train, evaluates=config.evaluates)
     else:
         size = replace(size, items=len(reused.saved.catalog))
-        model = ModelNeeds(reused.n_columns)
+        model = ModelNeeds(reused.parts)
     plan = make_plan(size, model, config.rules, k=config.score.k, n_partitions=n_partitions)
     limits = read_limits(spark)
     print_table(describe_plan(plan, limits))
@@ -182,6 +181,6 @@ def _run_stages(night: Night) -> Candidate:
         lists.frame,
         shown,
         RunItems(items.rows, factors.item_embeddings),
-        bad_factors=int((~np.isfinite(factors.item_factors)).sum()),
+        bad_factors=factors.count_not_finite(),
         sampled_users=sampled_users,
     )

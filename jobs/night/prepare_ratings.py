@@ -124,7 +124,7 @@ def prepare_ratings(night: Night, source: NightInput) -> NightRatings:
     if source.reused is None:
         model = bound_training(size, config.train, evaluates=config.evaluates)
     else:
-        model = ModelNeeds(source.reused.n_columns)
+        model = ModelNeeds(source.reused.parts)
     plan = make_plan(size, model, config.rules, k=config.score.k, n_partitions=n_partitions)
     require_fit(plan, read_limits(night.spark))
     return NightRatings(

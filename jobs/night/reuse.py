@@ -26,6 +26,7 @@ from jobs.storage.base import Storage
 from jobs.tables.columns import USER_ID
 from jobs.tables.published import RECOMMENDATIONS, SCORED_USERS
 from recsys_core.models.base import TrainedModel
+from recsys_core.models.registry import PartSizes
 from recsys_core.query.saved_model import FILES, SavedModel
 
 logger = logging.getLogger(__name__)
@@ -53,8 +54,12 @@ class ReusedModel:
         return f"the model of run {self.trained_in}"
 
     @property
-    def n_columns(self) -> int:
-        return int(self.saved.model.item_factors.shape[1])
+    def parts(self) -> PartSizes:
+        """How large the model is."""
+        model, weights = self.saved.model, 0
+        if model.item_weights is not None:
+            weights = -(-model.item_weights.matrix.nnz // max(model.n_items, 1))
+        return PartSizes(model.item_factors.shape[1], weights)
 
     @property
     def trained(self) -> TrainedModel:
@@ -177,7 +182,7 @@ def _compare_settings(facts: Mapping[str, Any], config: TrainConfig) -> Iterator
         return
     trained_with = {"seed": facts.get("seed")}
     configured: dict[str, Any] = {"seed": config.seed}
-    configured |= {f"{kind}.{k}": v for k, v in getattr(config, kind).model_dump().items()}
+    configured |= {f"{kind}.{k}": v for k, v in config.settings_of(kind).items()}
     trained_with |= {f"{kind}.{k}": v for k, v in facts.get("settings", {}).items()}
     for name, value in configured.items():
         if trained_with.get(name) != value:

@@ -63,6 +63,17 @@ class Config(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _publishes_factors_that_rank(self) -> Self:
+        if self.publish.factors:
+            for model in self.train.models:
+                if not self.train.section(model).scores_are_products:
+                    raise ValueError(
+                        f"publish.factors = true, but scores of model '{model}' are no products of "
+                        "factors: set it to false, or take another train.model"
+                    )
+        return self
+
     def with_training(self, train: TrainConfig) -> Self:
         """These settings, but for those of training."""
         return self.model_copy(update={"train": train})

@@ -53,6 +53,12 @@ class TrainConfig(Section):
         section: ModelSection = getattr(self, model)
         return section
 
+    def settings_of(self, model: str) -> dict[str, Any]:
+        """What the model's trainer takes: its section, and those of models that it is made of."""
+        section = self.section(model)
+        parts = {part: self.section(part).model_dump() for part in section.made_of}
+        return {**section.model_dump(), **parts}
+
     def with_settings(self, model: str, settings: Mapping[str, Any]) -> Self:
         """These settings with one model, and that with some settings of its own."""
         section = self.section(model).model_copy(update=dict(settings))

@@ -34,8 +34,9 @@ from recsys_core.model_form.item_model import ItemModel
 from recsys_core.ranking.exact_order import order_by_score
 from recsys_core.ranking.list_rules import ListRules
 from recsys_core.ranking.list_rules_kernels import EFFECTS
+from recsys_core.ranking.model_scorer import ModelScorer
 from recsys_core.ranking.ruled_lists import RuledOrder, RuledScorer
-from recsys_core.ranking.top_k import USERS_AT_ONCE, RankedItems, TopKScorer
+from recsys_core.ranking.top_k import USERS_AT_ONCE, RankedItems
 
 _COLUMNS = (USER_ID, PIECE_NUMBER, ITEM_INDEX, RATING)
 _EFFECTS = "effects"
@@ -103,17 +104,16 @@ def score_batches(
     Memory does not grow with the number of users, nor with what one of them has rated beyond the
     rows of that user.
     """
-    factors, rules, item_ids = shipped.model.item_factors, shipped.rules, shipped.item_ids
-    users_and_ratings = _users_and_ratings(batches, len(factors))
+    model, rules, item_ids = shipped.model, shipped.rules, shipped.item_ids
+    users_and_ratings = _users_and_ratings(batches, model.n_items)
     if rules is None:
-        scorer = TopKScorer(factors, k)
+        scorer = ModelScorer(model, k)
         for user_id, matrix in users_and_ratings:
-            lists = scorer.rank(shipped.model.fold_in(matrix), matrix)
-            yield _to_batch(user_id, lists, item_ids)
+            yield _to_batch(user_id, scorer.rank(model.fold(matrix)), item_ids)
         return
-    ruled = RuledScorer(factors, k, rules)
+    ruled = RuledScorer(model, k, rules)
     for user_id, matrix in users_and_ratings:
-        lists, effects = ruled.rank(shipped.model.fold_in(matrix), matrix)
+        lists, effects = ruled.rank(model.fold(matrix))
         yield from _tell_effects(_to_batch(user_id, lists, item_ids), effects)
 
 

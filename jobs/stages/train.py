@@ -30,7 +30,7 @@ def train_model(ratings: csr_matrix, config: TrainConfig, *, quiet: bool = False
         MachineError: the configured device is not there.
         TrainingFailedError: training left no usable model.
     """
-    kind, settings = MODELS[config.model], config.section(config.model).model_dump()
+    kind, settings = MODELS[config.model], config.settings_of(config.model)
     total = 1 if kind.rounds is None else settings[kind.rounds]
     with _Progress(config.model, total, quiet=quiet) as progress:
         try:

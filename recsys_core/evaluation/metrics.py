@@ -21,7 +21,8 @@ from scipy.sparse import csr_matrix
 from recsys_core.arrays import BoolArray, Csr, Float32Array, Float64Array, Int64Array
 from recsys_core.evaluation.metric_names import RANKING_METRICS
 from recsys_core.model_form.item_model import ItemModel
-from recsys_core.ranking.top_k import RankedItems, TopKScorer
+from recsys_core.ranking.model_scorer import ModelScorer
+from recsys_core.ranking.top_k import RankedItems
 
 _PAIRS_AT_ONCE = 65_536
 _USERS_AT_ONCE = 8_192
@@ -50,11 +51,10 @@ class UserMeasure:
 
 def rank_users(model: ItemModel, known: Csr, k: int) -> RankedItems:
     """The k best items of each user among those not in ``known``, CSR [n_users, n_items]."""
-    scorer = TopKScorer(model.item_factors, k)
+    scorer = ModelScorer(model, k)
     parts = [
-        scorer.rank(model.fold_in(part), part)
+        scorer.rank(model.fold(known[start : start + _USERS_AT_ONCE]))
         for start in range(0, known.shape[0], _USERS_AT_ONCE)
-        for part in [known[start : start + _USERS_AT_ONCE]]
     ]
     fields = (
         np.concatenate([getattr(part, name) for part in parts])

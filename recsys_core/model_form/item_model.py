@@ -8,12 +8,45 @@ nightly job and an interactive query compute it with the same functions.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
 from recsys_core.arrays import Csr, Float32Array
 from recsys_core.model_form.item_weights import ItemWeights
+
+
+class ItemParts(Protocol):
+    """The two parts of a model, as ranking knows them."""
+
+    @property
+    def item_factors(self) -> Float32Array:
+        """Float32 [n_items, n_columns]."""
+
+    @property
+    def item_weights(self) -> ItemWeights | None:
+        """S."""
+
+
+@dataclass(frozen=True)
+class FoldedUsers:
+    """Users as both parts of a model see them, and what not to list for them."""
+
+    factors: Float32Array
+    """p(x), float32 [n_users, n_columns]."""
+    seen: Csr
+    """CSR [n_users, n_items]: what is stored is seen, zeros included."""
+    weights: Csr | None = None
+    """x~, CSR float32 [n_users, n_items] of ``ItemWeights.weigh``; None without a sparse part."""
+
+    def __len__(self) -> int:
+        return len(self.factors)
+
+    def take_one(self, user: int) -> "FoldedUsers":
+        """One of the users alone."""
+        weights = None if self.weights is None else self.weights[user]
+        return FoldedUsers(self.factors[user : user + 1], self.seen[user], weights)
 
 
 class ItemModel(ABC):
@@ -50,6 +83,12 @@ class ItemModel(ABC):
     def n_items(self) -> int:
         return len(self.item_factors)
 
+    def count_not_finite(self) -> int:
+        """Numbers of either part that are none."""
+        weights = None if self.item_weights is None else self.item_weights.matrix.data
+        parts = [self.item_factors] + ([] if weights is None else [weights])
+        return sum(int((~np.isfinite(part)).sum()) for part in parts)
+
     @abstractmethod
     def fold_in(self, ratings: Csr) -> Float32Array:
         """User factors float32 [n_users, n_columns] for CSR ratings [n_users, n_items].
@@ -57,6 +96,11 @@ class ItemModel(ABC):
         Each row depends on that row alone, bit for bit: not on the other users of the batch, their
         number or their order.
         """
+
+    def fold(self, ratings: Csr) -> FoldedUsers:
+        """The users of CSR ratings [n_users, n_items], for both parts of the model."""
+        weights = None if self.item_weights is None else self.item_weights.weigh(ratings)
+        return FoldedUsers(self.fold_in(ratings), ratings, weights)
 
     @abstractmethod
     def to_arrays(self) -> dict[str, np.ndarray[Any, Any]]:

@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from recsys_core.arrays import Csr, Float32Array, Int32Array
+from recsys_core.arrays import Csr, Float32Array, Float64Array, Int32Array
 from recsys_core.model_form.rating_weights import RatingWeights
 
 _NAMES: Final = ("indptr", "indices", "values")
@@ -53,6 +53,15 @@ class ItemWeights:
         weights.sum_duplicates()
         weights.eliminate_zeros()
         return weights
+
+    def bound_scores(self, weights: Csr) -> Float64Array:
+        """Float64 [n_users]: no score x~ S of these users is larger, by more than rounding.
+
+        Args:
+            weights: of ``weigh``.
+        """
+        bound: Float64Array = abs(weights).astype(np.float64) @ self.strongest.astype(np.float64)
+        return bound
 
     def keep_targets(self, targets: Int32Array) -> Self:
         """These weights for some items alone, ``targets`` ascending, which are then renumbered."""

@@ -13,13 +13,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from recsys_core.arrays import Csr, Float32Array, Float64Array
+from recsys_core.arrays import Csr, Float64Array
 from recsys_core.errors import QueryError
 from recsys_core.items.titles import TitleIndex
 from recsys_core.query.saved_model import SavedModel
 from recsys_core.ranking.exact_order import order_by_score
-from recsys_core.ranking.similarity import rank_similar
-from recsys_core.ranking.top_k import TopKScorer
+from recsys_core.ranking.model_scorer import ModelScorer
+from recsys_core.ranking.similarity import rank_neighbours
 
 ItemKey: TypeAlias = str | int
 """How a query names an item: its id, or its title."""
@@ -87,12 +87,11 @@ def recommend_resolved(
         raise QueryError(f"the query holds no rating of an item this model knows{reasons}")
     catalog = model.catalog
     ratings = to_row(query.ratings, len(catalog))
-    user = model.model.fold_in(ratings)
-    ranked = TopKScorer(model.model.item_factors, k).rank(user, ratings)
+    ranked = ModelScorer(model.model, k).rank(model.model.fold(ratings))
     items = ranked.item_index.tolist()
     because: list[list[Contribution]] = [[] for _ in items]
     if explain:
-        because = explain_scores(items, ratings, user, model)
+        because = explain_scores(items, ratings, model)
     return [
         Recommendation(rank, catalog.id_at(item), catalog.titles[item], score, reasons)
         for rank, (item, score, reasons) in enumerate(
@@ -183,22 +182,18 @@ def explain_unknown(keys: Sequence[ItemKey], model: SavedModel) -> list[str]:
 
 
 def explain_scores(
-    items: Sequence[int], ratings: Csr, user: Float32Array, model: SavedModel
+    items: Sequence[int], ratings: Csr, model: SavedModel
 ) -> list[list[Contribution]]:
     """For each item, the user's ratings by how much they add to its score, the largest first.
 
-    A contribution is what the score would lose without that rating, all others kept: the fold-in is
-    repeated without it.
+    A contribution is what the score would lose without that rating, all others kept. Of the sparse
+    part it is read off the weights, for the low-rank part the fold-in is repeated without it.
 
     Args:
         items: item indices to explain.
         ratings: CSR [1, n_items], the user's row.
-        user: float32 [1, n_columns], its fold-in.
     """
-    factors = model.model.item_factors[items].astype(np.float64)  # [n_explained, n_columns]
-    whole = factors @ user[0].astype(np.float64)
-    others = model.model.fold_in(_leave_one_out(ratings)).astype(np.float64)
-    amounts = whole[:, None] - factors @ others.T  # [n_explained, n_ratings]
+    amounts = _explain_factors(items, ratings, model) + _explain_weights(items, ratings, model)
     catalog = model.catalog
     indices, values = ratings.indices.tolist(), ratings.data.tolist()
 
@@ -209,6 +204,26 @@ def explain_scores(
     return [
         [contribution(at, float(row[at])) for at in order_by_score(row).tolist()] for row in amounts
     ]
+
+
+def _explain_factors(items: Sequence[int], ratings: Csr, model: SavedModel) -> Float64Array:
+    """Float64 [n_explained, n_ratings]: what each rating adds by the low-rank part."""
+    factors = model.model.item_factors[items].astype(np.float64)  # [n_explained, n_columns]
+    whole = factors @ model.model.fold_in(ratings)[0].astype(np.float64)
+    others = model.model.fold_in(_leave_one_out(ratings)).astype(np.float64)
+    amounts: Float64Array = whole[:, None] - factors @ others.T
+    return amounts
+
+
+def _explain_weights(items: Sequence[int], ratings: Csr, model: SavedModel) -> Float64Array:
+    """Float64 [n_explained, n_ratings]: x~_i S_ij of each rating i and item j."""
+    weights = model.model.item_weights
+    if weights is None:
+        return np.zeros((len(items), ratings.nnz))
+    wide = weights.weigh(ratings).toarray()[0].astype(np.float64)[ratings.indices]
+    between = weights.by_target[items][:, ratings.indices].toarray()
+    amounts: Float64Array = between.astype(np.float64) * wide
+    return amounts
 
 
 def _leave_one_out(ratings: Csr) -> Csr:
@@ -231,7 +246,7 @@ class SimilarItem:
 
 
 def find_similar(key: ItemKey, model: SavedModel, k: int = 10) -> list[SimilarItem]:
-    """The k items nearest to one, by cosine of the item factors.
+    """The k items nearest to one: see ``recsys_core.ranking.similarity.rank_neighbours``.
 
     Raises:
         QueryError: k < 1, or an item that is not known or not unique.
@@ -241,7 +256,7 @@ def find_similar(key: ItemKey, model: SavedModel, k: int = 10) -> list[SimilarIt
     item = find_item(key, model, TitleIndex(model.catalog.titles))
     if item is None:
         raise QueryError(explain_unknown([key], model)[0])
-    ranked = rank_similar(model.model.item_embeddings, k, items=np.array([item]))
+    ranked = rank_neighbours(model.model, k, items=np.array([item]))
     return [
         SimilarItem(rank, model.catalog.id_at(other), model.catalog.titles[other], similarity)
         for rank, (other, similarity) in enumerate(
@@ -250,7 +265,7 @@ def find_similar(key: ItemKey, model: SavedModel, k: int = 10) -> list[SimilarIt
     ]
 
 
-def reconstruct(user: Float32Array, model: SavedModel) -> Float64Array:
-    """Scores float64 [n_items] of one user's factors [1, n_columns], seen items included."""
-    scores: Float64Array = model.model.item_factors.astype(np.float64) @ user[0].astype(np.float64)
-    return scores
+def reconstruct(ratings: Csr, model: SavedModel) -> Float64Array:
+    """Scores float64 [n_items] of one user's ratings, CSR [1, n_items]; seen items included."""
+    scorer = ModelScorer(model.model, 1)
+    return scorer.score_places(model.model.fold(ratings), np.arange(model.model.n_items))

@@ -138,8 +138,8 @@ def _require_sizes(model: ItemModel, catalog: ItemCatalog) -> None:
     n_items = len(model.item_factors)
     if model.item_factors.ndim != 2:
         raise ValueError(f"item factors have {model.item_factors.ndim} dimensions, expected 2")
-    if not np.isfinite(model.item_factors).all():
-        raise ValueError("item factors are not finite")
+    if model.count_not_finite():
+        raise ValueError("item factors or weights are not finite")
     for name in ("index", "titles", "genres", "rating_count", "mean_rating"):
         if len(getattr(catalog, name)) != n_items:
             raise ValueError(f"{len(getattr(catalog, name))} {name} for {n_items} item factors")

@@ -11,12 +11,19 @@ from typing import Protocol
 
 import numpy as np
 
-from recsys_core.arrays import Float32Array, Float64Array
+from recsys_core.arrays import Float32Array, Float64Array, Int64Array
 from recsys_core.compile.int16_tile import TILE_USERS
 from recsys_core.compile.score_masks import LANES
 from recsys_core.ranking.int16_kernels import USERS_AT_ONCE, collect_from_all
 from recsys_core.ranking.quantization import Quantized, measure, quantize
-from recsys_core.ranking.top_k_kernels import QueryBlock, SeenItems, collect, mask_absent, mask_seen
+from recsys_core.ranking.top_k_kernels import (
+    QueryBlock,
+    SeenItems,
+    add_sparse,
+    collect,
+    mask_absent,
+    mask_seen,
+)
 
 _UNIT = float(np.finfo(np.float32).eps) / 2
 _TINY = float(np.finfo(np.float32).tiny)
@@ -87,6 +94,7 @@ class Float32FirstPass:
         for number, (largest, end) in enumerate(zip(self._largest, seen.ends, strict=True)):
             first = number * width
             np.dot(self._queries, self._blocks[number], out=self._scores)
+            add_sparse(block.sparse, scores, width, first, 0, n_users)
             mask_absent(scores, width, self._n_items - first)
             mask_seen(scores, width, seen, start, end, 0)
             if not collect(block, scores, width, first, largest, 0, n_users):
@@ -147,6 +155,20 @@ def _equilibrate_columns(factors: Float32Array) -> Float64Array:
     largest[largest == 0] = 1.0
     scale: Float64Array = np.exp2(-np.rint(np.log2(largest) / 2))
     return scale
+
+
+def bound_sparse_roundings(
+    dense: Float64Array, sparse: Float64Array, n_weights: Int64Array
+) -> Float64Array:
+    """Twice the effect of adding the sparse part in float32: a product and a sum for each weight.
+
+    Args:
+        dense, sparse: [n_users] bounds on the two parts of rough scores.
+        n_weights: [n_users]: weights of each user.
+    """
+    n = (n_weights + 2) * _UNIT
+    margin: Float64Array = 2 * (n / (1 - n) * (dense + sparse) + n_weights * _TINY)
+    return margin * (n_weights > 0)
 
 
 def _bound_roundings(largest_scores: Float64Array, n: int) -> Float64Array:

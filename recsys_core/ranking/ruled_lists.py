@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys_core.arrays import Csr, Float32Array, Int32Array, Int64Array
+from recsys_core.arrays import Float32Array, Int32Array, Int64Array
+from recsys_core.model_form.item_model import FoldedUsers, ItemParts
 from recsys_core.ranking.exact_order import order_by_score
 from recsys_core.ranking.list_rules import ItemGroups, ListRules
 from recsys_core.ranking.list_rules_kernels import (
@@ -27,9 +28,9 @@ from recsys_core.ranking.list_rules_kernels import (
     CompiledRules,
     choose_lists,
     find_open,
-    score_items,
 )
-from recsys_core.ranking.top_k import RankedItems, TopKScorer
+from recsys_core.ranking.model_scorer import ModelScorer
+from recsys_core.ranking.top_k import RankedItems
 
 
 def _compile_rules(rules: ListRules, k: int) -> CompiledRules:
@@ -59,47 +60,36 @@ _MORE = 16
 
 
 class RuledScorer:
-    """``TopKScorer`` under rules: the same call, and an account of what they did.
+    """``ModelScorer`` under rules: the same call, and an account of what they did.
 
-    Not thread-safe. A list depends on its own user's factors and seen items alone.
+    Not thread-safe. A list depends on its own user alone.
     """
 
-    def __init__(self, item_factors: Float32Array, k: int, rules: ListRules) -> None:
+    def __init__(self, model: ItemParts, k: int, rules: ListRules) -> None:
         """Arrange the allowed items for scoring.
 
         Args:
-            item_factors: float32 [n_items, n_columns], finite.
             k: length of the lists, at least 1.
 
         Raises:
-            ValueError: as ``TopKScorer``; no item is allowed.
+            ValueError: as ``ModelScorer``.
         """
-        self.n_items = len(item_factors)
-        self._is_partial = rules.allowed is not None
-        self._items = np.arange(self.n_items, dtype=np.int32)
-        self._factors = item_factors
-        if rules.allowed is not None:
-            self._items, self._factors = rules.allowed, item_factors[rules.allowed]
-        self._is_out = np.zeros(len(self._items), dtype=np.bool_)
         fetched = CANDIDATES_PER_PLACE * k if len(rules.groups.cap) else k
-        self._scorer = TopKScorer(self._factors, max(fetched, rules.pool))
+        self._scorer = ModelScorer(model, max(fetched, rules.pool), allowed=rules.allowed)
+        self._items = self._scorer.items
+        self._is_out = np.zeros(len(self._items), dtype=np.bool_)
         self._rules = _compile_rules(rules, k)
 
-    def rank(self, user_factors: Float32Array, seen: Csr) -> tuple[RankedItems, Int64Array]:
+    def rank(self, users: FoldedUsers) -> tuple[RankedItems, Int64Array]:
         """The list of each user, and the effects of the rules on them all, [len(EFFECTS)].
 
-        Args:
-            user_factors: float32 [n_users, n_columns], finite.
-            seen: CSR [n_users, n_items]; its stored entries, zeros included, are left out.
-
         Raises:
-            ValueError: as ``TopKScorer.rank``.
+            ValueError: as ``ModelScorer.rank``.
         """
-        if self._is_partial:
-            seen = seen[:, self._items]
-        best = self._scorer.rank(user_factors, seen)
-        n_unseen = len(self._items) - np.diff(seen.indptr).astype(np.int64)
-        lists = _Lists.create(len(user_factors), self._rules.k)
+        users = self._scorer.keep_allowed(users)
+        best = self._scorer.rank_places(users)
+        n_unseen = len(self._items) - np.diff(users.seen.indptr).astype(np.int64)
+        lists = _Lists.create(len(users), self._rules.k)
         starts = np.concatenate([[0], np.cumsum(best.counts)])
         items = self._items[best.item_index]
         are_all = best.counts == n_unseen
@@ -107,8 +97,7 @@ class RuledScorer:
         for user in np.flatnonzero(lists.count < 0).tolist():
             first = slice(starts[user], starts[user + 1])
             self._finish_list(
-                user_factors[user],
-                seen.indices[seen.indptr[user] : seen.indptr[user + 1]],
+                users.take_one(user),
                 (best.item_index[first], best.score[first]),
                 n_unseen[user : user + 1],
                 lists.of_user(user),
@@ -117,8 +106,7 @@ class RuledScorer:
 
     def _finish_list(
         self,
-        user: Float32Array,
-        seen: Int32Array,
+        user: FoldedUsers,
         fetched: tuple[Int32Array, Float32Array],
         n_unseen: Int64Array,
         one: "_Lists",
@@ -128,14 +116,14 @@ class RuledScorer:
         Items of groups of which the list has enough cannot be chosen any more, and are left out.
 
         Args:
-            seen, fetched: places in the allowed items; the fetched ones in order, with scores.
+            fetched: places in the allowed items in order, with scores.
         """
-        places, scores = fetched
+        (places, scores), seen = fetched, user.seen.indices
         self._choose_one(places, scores, False, n_unseen, one)
         self._is_out[seen] = self._is_out[places] = True
         rest = find_open(self._rules, self._items, self._is_out)
         self._is_out[seen] = self._is_out[places] = False
-        of_rest = score_items(self._factors, rest, user.astype(np.float64))
+        of_rest = self._scorer.score_places(user, rest)
         for n_more in (_MORE * self._rules.k, len(rest)):
             if n_more < len(rest):
                 least = np.partition(of_rest, -n_more)[-n_more]

@@ -1,4 +1,4 @@
-"""Neighbours of items by the cosine of their factors."""
+"""Neighbours of items: by their weights in a model's sparse part, or the cosine of factors."""
 
 from dataclasses import replace
 
@@ -6,7 +6,40 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from recsys_core.arrays import Float32Array, Int32Array, Int64Array
-from recsys_core.ranking.top_k import RankedItems, TopKScorer
+from recsys_core.model_form.item_model import ItemModel
+from recsys_core.ranking.top_k import RankedItems, TopKScorer, number_within
+
+
+def rank_neighbours(
+    model: ItemModel,
+    k: int,
+    *,
+    items: Int64Array | None = None,
+    among: Int32Array | None = None,
+) -> RankedItems:
+    """The k nearest other items of each item, ties to the lower index.
+
+    With a sparse part these are the items with the largest weights S_ij above 0 in the score of
+    item j, which are the score; there may be fewer than k. Else as ``rank_similar``.
+
+    Args:
+        items, among: as in ``rank_similar``.
+    """
+    weights = model.item_weights
+    if weights is None:
+        return rank_similar(model.item_embeddings, k, items=items, among=among)
+    if items is None:
+        items = np.arange(model.n_items)
+    found = weights.by_target[items].tocoo()
+    kept = found.data > 0
+    if among is not None:
+        kept &= np.isin(found.col, among)
+    row, column, weight = found.row[kept], found.col[kept], found.data[kept]
+    order = np.lexsort((column, -weight, row))
+    row, column, weight = row[order], column[order], weight[order]
+    listed = number_within(np.bincount(row, minlength=len(items))) <= k
+    counts = np.bincount(row[listed], minlength=len(items)).astype(np.int64)
+    return RankedItems(counts, column[listed].astype(np.int32), weight[listed])
 
 
 def rank_similar(

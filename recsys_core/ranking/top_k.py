@@ -1,5 +1,8 @@
 """Exact top-k of user_factors . item_factors without the items each user has seen.
 
+A model's sparse part, where it has one beside its factors, is added to each score: to the rough
+ones in float32 block by block, to the exact ones in float64 in the order of the items it is from.
+
 The order is that of the float64 scores, see ``exact_order``. A first pass over blocks of items, in
 16-bit integers or in float32, finds the candidates, the few that can still be in a list; only those
 are scored in float64. What makes this exact is the first pass's bound on its own error, see
@@ -17,15 +20,23 @@ from recsys_core.arrays import Csr, Float32Array, Float64Array, Int32Array, Int6
 from recsys_core.compile.int16_tile import FEATURE
 from recsys_core.compile.jit import has_feature
 from recsys_core.compile.score_masks import LANES
+from recsys_core.model_form.item_weights import ItemWeights
 from recsys_core.ranking.exact_order import take_lowest_unseen
-from recsys_core.ranking.first_pass import FirstPass, Float32FirstPass, Int16FirstPass, SortedItems
+from recsys_core.ranking.first_pass import (
+    FirstPass,
+    Float32FirstPass,
+    Int16FirstPass,
+    SortedItems,
+    bound_sparse_roundings,
+)
 from recsys_core.ranking.top_k_kernels import (
     QueryBlock,
     SeenItems,
+    SparseQueries,
     finish,
     group_seen,
 )
-from recsys_core.sparse import split_pattern
+from recsys_core.sparse import split_csr, split_pattern
 
 USERS_PER_BLOCK = 384
 USERS_AT_ONCE = 12 * USERS_PER_BLOCK
@@ -36,6 +47,7 @@ _ROUGH_PER_EXACT = 128
 """Rough scores that the 16-bit pass is ahead of the float32 one in the time of one exact score."""
 _LOWEST = np.float32(np.finfo(np.float32).min / 2)
 """Below any score, as overflow is refused, and above the -inf of masked items."""
+_NONE = np.zeros(0)
 
 
 @dataclass(frozen=True)
@@ -77,6 +89,7 @@ class TopKScorer:
         item_factors: Float32Array,
         k: int,
         first_pass: type[Float32FirstPass] | type[Int16FirstPass] | None = None,
+        weights: ItemWeights | None = None,
     ) -> None:
         """Arrange the items for scoring.
 
@@ -84,6 +97,7 @@ class TopKScorer:
             item_factors: float32 [n_items, n_columns], finite.
             k: length of the lists, at least 1.
             first_pass: changes no list; None for the fastest of this CPU.
+            weights: the sparse part, its targets being these items; None where there is none.
 
         Raises:
             ValueError: k < 1, no items, or factors that are not finite.
@@ -110,13 +124,17 @@ class TopKScorer:
         self._first_pass: FirstPass = first_pass(self._items, USERS_PER_BLOCK)
         self._buffers = _Buffers.create(self.n_columns, self.k)
         self._is_seen = np.zeros(self.n_items, dtype=np.bool_)
+        self._sparse = _SparseItems.create(weights, self._item_at)
 
-    def rank(self, user_factors: Float32Array, seen: Csr) -> RankedItems:
+    def rank(
+        self, user_factors: Float32Array, seen: Csr, user_weights: Csr | None = None
+    ) -> RankedItems:
         """The k best unseen items of each user.
 
         Args:
             user_factors: float32 [n_users, n_columns], finite.
             seen: CSR [n_users, n_items]; its stored entries, zeros included, are left out.
+            user_weights: ``ItemWeights.weigh`` of the users' ratings, where there is a sparse part.
 
         Returns:
             Ranked lists; a user with fewer than k unseen items gets them all.
@@ -124,10 +142,12 @@ class TopKScorer:
         Raises:
             ValueError: user factors that are not finite, or so large that scores overflow.
         """
-        largest = np.abs(user_factors).max(initial=0.0) * self.n_columns**0.5
-        if not largest * self._items.norms[0] < np.finfo(np.float32).max / 4:
-            raise ValueError("user_factors must be finite and their scores within float32")
         n_users = len(user_factors)
+        sparse = self._sparse.take_users(user_weights, n_users)
+        largest = np.abs(user_factors).max(initial=0.0) * self.n_columns**0.5
+        largest_score = largest * self._items.norms[0] + sparse.bound.max(initial=0.0)
+        if not largest_score < np.finfo(np.float32).max / 4:
+            raise ValueError("user_factors must be finite and their scores within float32")
         indptr, items = split_pattern(seen)
         counts = np.zeros(n_users, dtype=np.int64)
         item_index = np.empty((n_users, self.k), dtype=np.int32)
@@ -139,6 +159,7 @@ class TopKScorer:
                 indptr[start : block.stop + 1],
                 items,
                 (counts[block], item_index[block], score[block]),
+                self._sparse.take_block(sparse, block),
             )
         listed = np.arange(self.k) < counts[:, None]
         return RankedItems(counts, item_index[listed], score[listed])
@@ -149,20 +170,25 @@ class TopKScorer:
         indptr: Int64Array,
         items: Int32Array,
         lists: tuple[Int64Array, Int32Array, Float32Array],
+        sparse: SparseQueries,
     ) -> None:
         """Rank up to USERS_PER_BLOCK users into ``lists``: counts, item_index, score."""
         n_users, buffers, (count, item_index, score) = len(factors), self._buffers, lists
         buffers.queries[:n_users] = factors
         norms = np.sqrt(np.einsum("ij,ij->i", factors, factors, dtype=np.float64))
+        margin = self._first_pass.set_queries(buffers.queries[:n_users], norms)
+        n_weights = np.diff(sparse.user_starts)
+        dense_bound = norms * self._items.largest[0] + margin
+        is_without_taste = (norms == 0) & (n_weights == 0)
         block = QueryBlock(
             k=self.k,
             queries=buffers.queries,
             factors=self._items.factors,
             item_at=self._item_at,
             norm=norms,
-            error_margin=self._first_pass.set_queries(buffers.queries[:n_users], norms),
+            error_margin=margin + bound_sparse_roundings(dense_bound, sparse.bound, n_weights),
             # All items tie for a user without taste: answered apart, as all are candidates.
-            threshold=np.where(norms == 0, np.float32(np.inf), _LOWEST),
+            threshold=np.where(is_without_taste, np.float32(np.inf), _LOWEST),
             n_found=count,
             capacity=buffers.capacity,
             rough_score=buffers.rough_score,
@@ -170,12 +196,13 @@ class TopKScorer:
             exact_score=buffers.exact_score,
             wide_query=buffers.wide_query,
             n_false_candidates=np.zeros(1, dtype=np.int64),
+            sparse=sparse,
         )
         buffers.rough_score.fill(-np.inf)
         self._first_pass.collect(block, self._group_seen(indptr, items))
         finish(block, item_index, score)
         self._reconsider_first_pass(n_users, int(block.n_false_candidates[0]))
-        for user in np.flatnonzero(norms == 0).tolist():
+        for user in np.flatnonzero(is_without_taste).tolist():
             seen = items[indptr[user] : indptr[user + 1]]
             count[user] = take_lowest_unseen(seen, self._is_seen, item_index[user], score[user])
 
@@ -222,6 +249,61 @@ class _Buffers:
             position=np.empty(USERS_PER_BLOCK * capacity, dtype=np.int32),
             exact_score=np.empty(capacity),
             wide_query=np.empty(n_columns),
+        )
+
+
+@dataclass(frozen=True)
+class _SparseItems:
+    """The sparse part as the kernels take it: targets are positions. Empty where there is none."""
+
+    weights: ItemWeights | None
+    rows: tuple[Int64Array, Int32Array, Float32Array]
+    """S: starts, targets, values."""
+    columns: tuple[Int64Array, Int32Array, Float32Array]
+    """S': starts, sources, values."""
+    wide_weights: Float64Array
+
+    @classmethod
+    def create(cls, weights: ItemWeights | None, item_at: Int32Array) -> "_SparseItems":
+        if weights is None:
+            nothing = np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32)
+            return cls(None, nothing, (np.zeros(len(item_at) + 1, np.int64), *nothing[1:]), _NONE)
+        by_position = weights.by_target[item_at]
+        rows = by_position.T.tocsr()
+        rows.sort_indices()
+        return cls(weights, split_csr(rows), split_csr(by_position), np.zeros(weights.n_items))
+
+    def take_users(self, user_weights: Csr | None, n_users: int) -> SparseQueries:
+        """The queries of all users, of which ``take_block`` takes some."""
+        if (user_weights is None) != (self.weights is None):
+            raise ValueError("user_weights belong to a scorer with item weights, and to no other")
+        starts, items, weights = np.zeros(n_users + 1, np.int64), *self.rows[1:]
+        bound = np.zeros(n_users)
+        if user_weights is not None and self.weights is not None:
+            starts, items, weights = split_csr(user_weights)
+            bound = self.weights.bound_scores(user_weights) * (1 + 1e-9)  # its own rounding
+        return SparseQueries(
+            user_starts=starts,
+            items=items,
+            weights=weights,
+            unread=starts[:0],
+            bound=bound,
+            starts=self.rows[0],
+            targets=self.rows[1],
+            values=self.rows[2],
+            target_starts=self.columns[0],
+            sources=self.columns[1],
+            source_values=self.columns[2],
+            wide_weights=self.wide_weights,
+        )
+
+    def take_block(self, sparse: SparseQueries, block: slice) -> SparseQueries:
+        """The queries of some users, of which nothing is added yet."""
+        starts = sparse.user_starts[block.start : block.stop + 1]
+        return sparse._replace(
+            user_starts=starts,
+            bound=sparse.bound[block],
+            unread=self.rows[0][sparse.items[starts[0] : starts[-1]]],
         )
 
 

@@ -24,6 +24,26 @@ _GAPS = (3548, 1577, 701, 301, 132, 57, 23, 10, 4, 1)
 """Steps of Shell's sort: Ciura, FCT 2001, then by a factor of 2.25."""
 
 
+class SparseQueries(NamedTuple):
+    """The sparse part x~ S of the scores of a block of users; without entries where there is none.
+
+    Targets are positions, ascending in each row of S.
+    """
+
+    user_starts: Int64Array  # [n_users + 1]: where each user's weights begin
+    items: Int32Array  # of the users' weights, ascending in each user
+    weights: Float32Array  # x~
+    unread: Int64Array  # for each weight of the block, where the rest of its row of S begins
+    bound: Float64Array  # [n_users]: no score of the sparse part is larger
+    starts: Int64Array  # [n_items + 1]: rows of S
+    targets: Int32Array
+    values: Float32Array
+    target_starts: Int64Array  # [n_positions + 1]: rows of S'
+    sources: Int32Array  # items, ascending in each row
+    source_values: Float32Array
+    wide_weights: Float64Array  # [n_items] scratch, zeros: one user's weights
+
+
 class QueryBlock(NamedTuple):
     """A block of users, the items, and the candidates found so far. A position is an item's place.
 
@@ -44,6 +64,7 @@ class QueryBlock(NamedTuple):
     exact_score: Float64Array  # [capacity] scratch: scores of one user's candidates
     wide_query: Float64Array  # [n_columns] scratch: one user's factors
     n_false_candidates: Int64Array  # [1]: items scored exactly only to be below the k best
+    sparse: SparseQueries
 
 
 class SeenItems(NamedTuple):
@@ -108,10 +129,38 @@ def mask_absent(scores: Float32Array, width: int, n_columns: int) -> None:
 @compiled
 def is_open(block: QueryBlock, first_user: int, end_user: int, largest: float) -> bool:
     """Whether an item of the norm ``largest`` may reach the threshold of one of the users."""
+    bound = block.sparse.bound
     for user in range(first_user, end_user):
-        if block.norm[user] * largest >= block.threshold[user]:
+        if block.norm[user] * largest + bound[user] >= block.threshold[user]:
             return True
     return False
+
+
+@compiled
+def add_sparse(
+    sparse: SparseQueries,
+    scores: Float32Array,
+    width: int,
+    first_position: int,
+    first_user: int,
+    end_user: int,
+) -> None:
+    """Add the sparse part to the rough scores of some users, block of items by block of items.
+
+    Args:
+        scores: [>= n_users * width] of the users from ``first_user`` and of the items from
+            ``first_position``. Those before it have been added, or will not be asked for again.
+    """
+    stop, base = first_position + width, sparse.user_starts[0]
+    for user in range(first_user, end_user):
+        row = (user - first_user) * width - first_position
+        for entry in range(sparse.user_starts[user], sparse.user_starts[user + 1]):
+            weight, end = sparse.weights[entry], sparse.starts[sparse.items[entry] + 1]
+            place = sparse.unread[entry - base]
+            while place < end and sparse.targets[place] < stop:
+                scores[row + sparse.targets[place]] += weight * sparse.values[place]
+                place += 1
+            sparse.unread[entry - base] = place
 
 
 @compiled
@@ -262,10 +311,17 @@ def _rank_exactly(block: QueryBlock, user: int, n: int) -> None:
     """
     score, position, first = block.exact_score, block.position, user * block.capacity
     item_at = block.item_at
+    sparse = block.sparse
     for column in range(len(block.wide_query)):
         block.wide_query[column] = block.queries[user, column]
+    for entry in range(sparse.user_starts[user], sparse.user_starts[user + 1]):
+        sparse.wide_weights[sparse.items[entry]] = sparse.weights[entry]
     for place in range(n):
-        score[place] = _inner_product(block.wide_query, block.factors, position[first + place])
+        at = position[first + place]
+        score[place] = _inner_product(block.wide_query, block.factors, at)
+        score[place] += _sum_sparse(sparse, at)
+    for entry in range(sparse.user_starts[user], sparse.user_starts[user + 1]):
+        sparse.wide_weights[sparse.items[entry]] = 0.0
     for gap in _GAPS:
         for place in range(gap, n):
             held, held_position = score[place], position[first + place]
@@ -285,6 +341,16 @@ def _inner_product(wide: Float64Array, factors: Float32Array, row: int) -> float
     total = 0.0
     for column in range(len(wide)):
         total += wide[column] * np.float64(factors[row, column])
+    return total
+
+
+@compiled
+def _sum_sparse(sparse: SparseQueries, position: int) -> float:
+    """The sparse part of one score: in order of the items that add to it, whoever asks."""
+    total = 0.0
+    for place in range(sparse.target_starts[position], sparse.target_starts[position + 1]):
+        weight = sparse.wide_weights[sparse.sources[place]]
+        total += weight * np.float64(sparse.source_values[place])
     return total
 
 

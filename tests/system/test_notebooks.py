@@ -142,10 +142,10 @@ def test_the_first_notebook(spark: SparkSession, real_data: Path, tmp_path: Path
     items = [resolve_query({title: 4}, model).ratings.popitem()[0] for title in titles]
     first_user = read_user_ratings(model, "1")
     row = to_row(first_user, len(model.catalog))
-    scores = reconstruct(model.model.fold_in(row), model)
+    scores = reconstruct(row, model)
     assert np.allclose(scores[items], 4.0, atol=0.01)
     query = dict(zip(titles, (5, 2, 3.5), strict=True))
-    new_user = model.model.fold_in(to_row(resolve_query(query, model).ratings, len(model.catalog)))
+    new_user = to_row(resolve_query(query, model).ratings, len(model.catalog))
     assert reconstruct(new_user, model)[items[0]] == pytest.approx(5, abs=0.05)
     ranked = recommend(query, model, k=1_235)
     assert not set(titles) & {item.title for item in ranked}

@@ -58,6 +58,14 @@ class ModelSection(Section):
 
     search_space: ClassVar[SearchSpace]
     """What ``tune`` searches where ``tune.MODEL`` says nothing else."""
+    scores_are_products: ClassVar[bool] = True
+    """Whether a score is a product of factors and nothing else, so that factors can be published
+    for others to rank with."""
+
+    @property
+    def made_of(self) -> tuple[str, ...]:
+        """Other models, whose sections the trainer takes too."""
+        return ()
 
     @classmethod
     def to_setting(cls, name: str, value: Any) -> Any:

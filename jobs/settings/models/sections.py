@@ -10,15 +10,19 @@ from pydantic_core import core_schema
 
 from jobs.settings.models.als import AlsConfig
 from jobs.settings.models.base import ModelSection
+from jobs.settings.models.blend import BlendConfig
 from jobs.settings.models.ease import EaseConfig
 from jobs.settings.models.mf import MfConfig
 from jobs.settings.models.nmf import NmfConfig
+from jobs.settings.models.slim import SlimConfig
 
 MODEL_SECTIONS: Final[dict[str, type[ModelSection]]] = {
     "nmf": NmfConfig,
     "mf": MfConfig,
     "als": AlsConfig,
     "ease": EaseConfig,
+    "slim": SlimConfig,
+    "blend": BlendConfig,
 }
 AUTO: Final = "auto"
 """In place of a model's name: the best of some, as measured."""

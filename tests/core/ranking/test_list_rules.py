@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
 from recsys_core.items.genres import split_genres
+from recsys_core.model_form.item_model import FoldedUsers
 from recsys_core.ranking.list_rules import (
     CLUSTER,
     GENRE,
@@ -18,6 +19,14 @@ from recsys_core.ranking.list_rules import (
 from recsys_core.ranking.list_rules_kernels import EFFECTS
 from recsys_core.ranking.ruled_lists import RuledOrder, RuledScorer
 from recsys_core.ranking.top_k import TopKScorer
+
+
+@dataclass(frozen=True)
+class Items:
+    """A model without a sparse part."""
+
+    item_factors: np.ndarray
+    item_weights: None = None
 
 
 @dataclass(frozen=True)
@@ -50,8 +59,9 @@ class Night:
         )
 
     def rank(self) -> tuple[list[list[int]], dict[str, int]]:
-        scorer = RuledScorer(self.items, self.k, self.rules)
-        ranked, effects = scorer.rank(self.users, csr_matrix(self.seen.astype(np.float32)))
+        scorer = RuledScorer(Items(self.items), self.k, self.rules)
+        seen = csr_matrix(self.seen.astype(np.float32))
+        ranked, effects = scorer.rank(FoldedUsers(self.users, seen))
         ends = np.cumsum(ranked.counts)
         lists = [part.tolist() for part in np.split(ranked.item_index, ends[:-1])]
         return lists, dict(zip(EFFECTS, effects.tolist(), strict=True))
@@ -202,9 +212,9 @@ def test_published_scores_are_not_below_the_minimum() -> None:
     items = np.array([[0.7], [0.3], [0.1]], dtype=np.float32)
     for score, n_kept in ((0.7, 0), (0.3, 2), (0.1, 3)):
         nothing = ItemGroups(np.zeros(4, np.int64), *[np.zeros(0, np.int32)] * 3)
-        scorer = RuledScorer(items, 3, ListRules(nothing, min_score=score))
-        one = np.ones((1, 1), np.float32)
-        ranked, _ = scorer.rank(one, csr_matrix((1, 3), dtype=np.float32))
+        scorer = RuledScorer(Items(items), 3, ListRules(nothing, min_score=score))
+        one = FoldedUsers(np.ones((1, 1), np.float32), csr_matrix((1, 3), dtype=np.float32))
+        ranked, _ = scorer.rank(one)
         assert len(ranked.score) == n_kept
         assert (ranked.score.astype(np.float64) >= score).all()
 
@@ -341,4 +351,4 @@ def test_no_item_may_be_recommended() -> None:
     groups = group_items(["", ""], {}, np.zeros(2, np.int32), None)
     rules = ListRules(groups, allowed=np.array([], np.int32))
     with pytest.raises(ValueError, match="no items to rank"):
-        RuledScorer(np.ones((2, 3), np.float32), 1, rules)
+        RuledScorer(Items(np.ones((2, 3), np.float32)), 1, rules)

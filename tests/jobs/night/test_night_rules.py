@@ -165,7 +165,7 @@ def test_diversity_is_applied_where_users_are_scored(spark: SparkSession, tmp_pa
     lists, observed = observe_effects(score_users(indexed.frame, model, ids, K, rules))
     lists.write.parquet(str(tmp_path / "lists"))
     matrix = collect_ratings(indexed.frame, N_ITEMS).matrix
-    ranked, effects = RuledScorer(model.item_factors, K, rules).rank(model.fold_in(matrix), matrix)
+    ranked, effects = RuledScorer(model, K, rules).rank(model.fold(matrix))
     written = pd.read_parquet(tmp_path / "lists").sort_values([USER_ID, "rank"])
     assert written["item_id"].tolist() == ids[ranked.item_index].tolist()
     assert "effects" not in written.columns
