@@ -40,7 +40,7 @@ EASE = {
 }
 SLIM = {
     "neighbours": 12,
-    "regularization": 2.0,
+    "regularization": 20.0,
     "activity_exponent": 0.25,
     "popularity_exponent": 0.1,
     "rating_weight": 0.0,

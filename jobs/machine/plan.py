@@ -27,8 +27,6 @@ _DRIVER_BASE = 800 * MIB
 """The driver's Python with torch and scikit-learn, before any data."""
 _SPLIT_BYTES = 24
 """Of a rating, in the three parts of a split together."""
-_EMBEDDING_BYTES = 16 + 4 * N_EMBEDDING
-"""Of an item, its id and what stands for it where there are no factors."""
 _LIST_BYTES = 40
 """Of a place in a list: item and score as found, chosen, taken out, and in the Arrow batch."""
 
@@ -115,6 +113,7 @@ def make_plan(
     """
     n_columns, n_weights = model.parts.columns, model.parts.weights * size.items
     factors = 4 * size.items * n_columns
+    embedding = 4 * N_EMBEDDING if n_weights else 0  # what stands for an item without factors
     width = choose_width(size.items)
     of_rules = 0
     if rules.are_set:  # groups of the items, and embeddings for diversity
@@ -124,7 +123,7 @@ def make_plan(
         trained_ratings=model.trained_ratings,
         n_partitions=n_partitions,
         items_per_block=width,
-        broadcast=factors + 8 * n_weights + _EMBEDDING_BYTES * size.items + of_rules,
+        broadcast=factors + 8 * n_weights + (16 + embedding) * size.items + of_rules,
         # Factors as received, in order of norm and in blocks, for the fold-in in whole vectors and
         # in float64, with rules the allowed ones and their directions too; weights as received and
         # both ways in order of norm, as they are sorted; the block of scores; candidates and lists;
@@ -132,7 +131,7 @@ def make_plan(
         worker=_WORKER_BASE
         + (9 if rules.are_set else 6) * 4 * size.items * pad_width(n_columns)
         + (64 if rules.are_set else 48) * n_weights
-        + (64 + _EMBEDDING_BYTES) * size.items
+        + (64 + embedding) * size.items
         + 4 * USERS_PER_BLOCK * width
         + _LIST_BYTES * USERS_AT_ONCE * _count_candidates(rules, k)
         + 6 * ARROW_BATCH_BYTES,

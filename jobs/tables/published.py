@@ -65,7 +65,12 @@ SIMILAR_ITEMS = Table(
         TableColumn("item_id", None, "Item id, as in the input."),
         TableColumn("rank", "int", "Place among the item's neighbours; 1 is the nearest."),
         TableColumn("similar_item_id", None, "The neighbour's item id."),
-        TableColumn("similarity", "float", "Cosine of the two items' factors, -1 to 1."),
+        TableColumn(
+            "similarity",
+            "float",
+            "Cosine of the two items' factors, -1 to 1; of a model with weights between items, what "
+            "the similar one adds to the item's score, above 0.",
+        ),
     ),
 )
 

@@ -124,7 +124,7 @@ class TopKScorer:
         self._first_pass: FirstPass = first_pass(self._items, USERS_PER_BLOCK)
         self._buffers = _Buffers.create(self.n_columns, self.k)
         self._is_seen = np.zeros(self.n_items, dtype=np.bool_)
-        self._sparse = _SparseItems.create(weights, self._item_at)
+        self._sparse = SparsePart.create(weights, self._item_at)
 
     def rank(
         self, user_factors: Float32Array, seen: Csr, user_weights: Csr | None = None
@@ -253,7 +253,7 @@ class _Buffers:
 
 
 @dataclass(frozen=True)
-class _SparseItems:
+class SparsePart:
     """The sparse part as the kernels take it: targets are positions. Empty where there is none."""
 
     weights: ItemWeights | None
@@ -264,7 +264,7 @@ class _SparseItems:
     wide_weights: Float64Array
 
     @classmethod
-    def create(cls, weights: ItemWeights | None, item_at: Int32Array) -> "_SparseItems":
+    def create(cls, weights: ItemWeights | None, item_at: Int32Array) -> "SparsePart":
         if weights is None:
             nothing = np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32)
             return cls(None, nothing, (np.zeros(len(item_at) + 1, np.int64), *nothing[1:]), _NONE)

@@ -2,17 +2,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from core_examples import Groups
 from model_cases import CASES
 from scipy.sparse import csr_matrix
 
 from recsys_core.errors import QueryError
 from recsys_core.items.catalog import ExcludedItem, ItemCatalog
 from recsys_core.items.index import ItemIndex
+from recsys_core.model_form.item_weights import ItemWeights
+from recsys_core.model_form.rating_weights import RatingWeights
 from recsys_core.models.nmf import NmfModel, train_nmf
 from recsys_core.models.registry import MODELS
+from recsys_core.models.slim import SlimModel
 from recsys_core.query.recommender import find_similar, recommend, resolve_query
 from recsys_core.query.saved_model import SavedModel, decode_model, encode_model
-from recsys_core.ranking.similarity import rank_similar
+from recsys_core.ranking.similarity import rank_neighbours, rank_similar
 
 TITLES = [
     "Cat (1990)",
@@ -151,6 +155,55 @@ def test_similarity_is_the_cosine() -> None:
     assert np.allclose(ranked.score.reshape(40, 3), best, atol=1e-6)
     one = rank_similar(embeddings, 3, items=np.array([11]))
     assert one.item_index.tolist() == ranked.item_index.reshape(40, 3)[11].tolist()
+
+
+def train_saved(name: str) -> SavedModel:
+    model = CASES[name].train(Groups(csr_matrix(CATS_AND_DOGS), np.zeros(8), np.zeros(6))).model
+    return SavedModel(model, make_saved().catalog, {"rating_range": [0.5, 5.0]})
+
+
+@pytest.mark.parametrize("name", ["slim with ratings", "blend with ease"])
+def test_contributions_are_read_off_the_weights(name: str) -> None:
+    saved = train_saved(name)
+    query = {"cat": 5, "dog": 1, "wolf": 3}
+    found = recommend(query, saved, k=3, explain=True)
+    weights = saved.model.item_weights
+    assert weights is not None
+    matrix = weights.matrix.toarray()
+    for item in found:
+        amounts = {IDS.index(int(reason.item_id)): reason.amount for reason in item.because}
+        assert sorted(amounts.values(), reverse=True) == [r.amount for r in item.because]
+        target = IDS.index(int(item.item_id))
+        for rated, stars in ((0, 5), (3, 1), (5, 3)):
+            weight = 1 + weights.ratings.per_unit * (stars - weights.ratings.mean_rating)
+            by_weights = weight * matrix[rated, target]
+            if saved.model.kind == "slim":
+                assert amounts[rated] == pytest.approx(by_weights, rel=1e-5)
+            else:
+                fewer = {
+                    key: query[key] for key in query if key != TITLES[rated].split()[0].lower()
+                }
+                others = {o.item_id: o.score for o in recommend(fewer, saved, k=6)}
+                lost = item.score - others[item.item_id]
+                assert amounts[rated] == pytest.approx(lost, abs=1e-4)
+        if saved.model.kind == "slim":
+            assert sum(amounts.values()) == pytest.approx(item.score, rel=1e-5)
+
+
+def test_similar_items_are_those_with_the_largest_weights() -> None:
+    matrix = np.zeros((5, 5), np.float32)
+    matrix[[1, 2, 3, 4], 0] = [0.2, 0.5, -0.1, 0.2]
+    matrix[0, 1] = 0.3
+    weights = ItemWeights(csr_matrix(matrix), np.zeros(5, np.float32), RatingWeights())
+    model = SlimModel(weights, np.zeros((5, 1), np.float32))
+    ranked = rank_neighbours(model, 2)
+    assert ranked.counts.tolist() == [2, 1, 0, 0, 0]
+    assert ranked.item_index.tolist() == [2, 1, 0]
+    assert ranked.score.tolist() == pytest.approx([0.5, 0.2, 0.3])
+    some = rank_neighbours(model, 3, items=np.array([0]), among=np.array([1, 4], np.int32))
+    assert some.item_index.tolist() == [1, 4]
+    found = find_similar("kitten", train_saved("slim"), k=2)
+    assert {item.title for item in found} == {"Cat (1990)", "Lion (1992)"}
 
 
 def test_every_model_of_the_registry_can_answer() -> None:

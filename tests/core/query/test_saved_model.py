@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from core_examples import are_bit_equal, draw_ratings, make_mf, make_nmf
+from core_examples import Groups, are_bit_equal, draw_ratings, make_mf, make_nmf
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from model_cases import CASES
 from safetensors.numpy import load, save
 
 from recsys_core.errors import ModelFormatError
@@ -26,14 +27,21 @@ from recsys_core.query.saved_model import (
     decode_model,
     encode_model,
 )
-from recsys_core.ranking.top_k import TopKScorer
+from recsys_core.ranking.model_scorer import ModelScorer
 
 N_ITEMS = 6
 MODELS: dict[str, Callable[[], ItemModel]] = {
     "nmf": lambda: make_nmf(N_ITEMS),
     "mf": lambda: make_mf(N_ITEMS),
     "mf with biases": lambda: make_mf(N_ITEMS, biases=True),
+    "slim": lambda: train_case("slim"),
+    "blend": lambda: train_case("blend"),
 }
+
+
+def train_case(name: str) -> ItemModel:
+    ratings = draw_ratings(30, N_ITEMS, density=0.6)
+    return CASES[name].train(Groups(ratings, np.zeros(30), np.zeros(N_ITEMS))).model
 
 
 def make_saved(kind: str = "mf with biases", *, text_ids: bool = False) -> SavedModel:
@@ -89,8 +97,7 @@ def test_a_model_comes_back_with_identical_lists(kind: str, text_ids: bool) -> N
     assert type(again.model) is type(saved.model)
     ratings = draw_ratings(20, N_ITEMS, density=0.4)
     before, after = (
-        TopKScorer(model.item_factors, 3).rank(model.fold_in(ratings), ratings)
-        for model in (saved.model, again.model)
+        ModelScorer(model, 3).rank(model.fold(ratings)) for model in (saved.model, again.model)
     )
     assert are_bit_equal(before.item_index, after.item_index)
     assert are_bit_equal(before.score, after.score)

@@ -1,9 +1,19 @@
 """The order of lists: its two spellings, for one pair and for an array, say the same."""
 
+from random import Random
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from recsys_core.ranking.exact_order import comes_before, order_by_score, take_lowest_unseen
+from recsys_core.ranking.exact_order import (
+    comes_before,
+    keep_best,
+    order_by_score,
+    sort_best,
+    take_lowest_unseen,
+)
 
 
 @pytest.mark.parametrize("scores", [np.array([2, 5, 2, 5, -1]), np.array([2.0, 5, 2, 5, -1])])
@@ -30,3 +40,18 @@ def test_items_that_all_tie_are_listed_in_order_of_their_index() -> None:
     assert not is_seen.any()
     assert take_lowest_unseen(np.arange(1, 6, dtype=np.int32), is_seen, items, scores) == 1
     assert items[0] == 0
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(-3, 3), max_size=60), st.integers(1, 12), st.randoms())
+def test_the_best_are_kept_in_any_order_of_offers(
+    scores: list[int], k: int, random: Random
+) -> None:
+    items = [*range(len(scores))]
+    random.shuffle(items)
+    best, best_items, n = np.empty(k), np.empty(k, np.int32), 0
+    for item in items:
+        n = keep_best(best, best_items, n, float(scores[item]), item)
+    sort_best(best, best_items, n)
+    assert best_items[:n].tolist() == order_by_score(np.array(scores, float)).tolist()[:k]
+    assert best[:n].tolist() == sorted(scores, reverse=True)[:k]

@@ -18,7 +18,7 @@ from recsys_core.compile.score_masks import LANES
 from recsys_core.ranking.first_pass import FirstPass, Float32FirstPass, Int16FirstPass, SortedItems
 from recsys_core.ranking.int16_kernels import multiply
 from recsys_core.ranking.quantization import N_STEPS, Quantized, measure, quantize
-from recsys_core.ranking.top_k import TopKScorer
+from recsys_core.ranking.top_k import SparsePart, TopKScorer
 from recsys_core.ranking.top_k_kernels import QueryBlock, SeenItems
 
 LOWEST = np.finfo(np.float32).min / 2
@@ -66,6 +66,7 @@ def score_all(
         exact_score=np.empty(capacity),
         wide_query=np.empty(n_columns),
         n_false_candidates=np.zeros(1, dtype=np.int64),
+        sparse=SparsePart.create(None, np.arange(n_items)).take_users(None, n_users),
     )
     first_pass.collect(block, see_nothing(n_items, items.width))
     assert block.n_found.tolist() == [n_items] * n_users

@@ -159,9 +159,11 @@ def test_a_models_settings_are_what_its_trainer_takes(model: str) -> None:
     kind, section = MODELS[model], MODEL_SECTIONS[model]
     taken = inspect.signature(kind.train).parameters.values()
     own = {p.name for p in taken if p.kind is inspect.Parameter.KEYWORD_ONLY}
-    assert own - {"seed", "device", "on_epoch"} == set(section.model_fields)
+    assert own - {"seed", "device", "on_epoch", "n_threads"} == set(section.model_fields)
     assert kind.rounds is None or kind.rounds in section.model_fields
-    assert kind.count_columns(**section().model_dump()) > 0
+    size = kind.size_parts(**TrainConfig().settings_of(model))
+    assert size.columns + size.weights > 0
+    assert section.scores_are_products == (size.weights == 0)
     assert TuneConfig().space(model) == section.search_space != {}
 
 
