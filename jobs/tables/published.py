@@ -68,8 +68,8 @@ SIMILAR_ITEMS = Table(
         TableColumn(
             "similarity",
             "float",
-            "Cosine of the two items' factors, -1 to 1; of a model with weights between items, what "
-            "the similar one adds to the item's score, above 0.",
+            "Cosine of the two items' factors, -1 to 1; of a model with weights between items, "
+            "what the similar one adds to the item's score, above 0.",
         ),
     ),
 )
