@@ -90,6 +90,7 @@ def label_items(
         titles=catalog.titles,
         genres=catalog.genres,
         rating_count=catalog.rating_count,
+        distance=chosen.clusters.distance,
     )
     rows = pd.DataFrame(
         {

@@ -51,7 +51,11 @@ ITEM_CLUSTERS = Table(
         TableColumn("title", "string", "Title; null where the items file has none."),
         TableColumn("genres", "string", "Genres separated by '|'; null where there are none."),
         TableColumn("cluster", "int", "Cluster label, at least 0; kept from run to run."),
-        TableColumn("cluster_name", "string", "Its leading genres, and its most rated title."),
+        TableColumn(
+            "cluster_name",
+            "string",
+            "Genres that set it apart, and a well-known title at its centre.",
+        ),
         TableColumn(
             "distance",
             "double",

@@ -234,7 +234,11 @@ GENRES: list[str | None] = ["Western|Crime"] * 4 + ["Drama"] * 5 + [None]
 
 
 def name(
-    cluster: list[int], titles: list[str | None], genres: list[str | None], counts: list[int]
+    cluster: list[int],
+    titles: list[str | None],
+    genres: list[str | None],
+    counts: list[int],
+    distances: list[float] | None = None,
 ) -> dict[int, str]:
     return name_clusters(
         np.array(cluster, np.int32),
@@ -242,13 +246,52 @@ def name(
         titles=titles,
         genres=genres,
         rating_count=np.array(counts, np.int64),
+        distance=np.zeros(len(cluster)) if distances is None else np.array(distances),
     )
 
 
-def test_clusters_are_named_by_genres_and_the_best_known_title() -> None:
+def test_clusters_are_named_by_genres_and_a_well_known_title_near_the_centre() -> None:
     cluster, titles = [0] * 4 + [3] * 6, [f"t{item}" for item in range(10)]
     counts = [5, 9, 9, 1, 2, 2, 8, 1, 1, 7]
-    assert name(cluster, [*titles], GENRES, counts) == {0: "Crime, Western: t1", 3: "Drama: t6"}
+    # Of 4 items the 2 most rated count, t1 and t2; of 6 also 2, t6 and t9.
+    distances = [0.1, 0.5, 0.4, 0.0, 0.1, 0.1, 0.6, 0.0, 0.0, 0.5]
+    assert name(cluster, [*titles], GENRES, counts, distances) == {
+        0: "Crime, Western: t2",
+        3: "Drama: t9",
+    }
+
+
+def test_of_equally_known_or_near_items_the_first_names_the_cluster() -> None:
+    titles: list[str | None] = [f"t{item}" for item in range(6)]
+    known, nothing = [3, 9, 9, 9, 1, 1], [None] * 6
+    # The last that counts as known is t2, as t1 is, however near t3 is.
+    assert name([0] * 6, titles, [*nothing], known, [9, 5, 5, 1, 1, 1]) == {0: "t1"}
+    assert name([0] * 6, titles, [*nothing], known, [9, 5, 4, 1, 1, 1]) == {0: "t2"}
+
+
+def test_an_item_without_a_title_does_not_name_nor_count() -> None:
+    titles: list[str | None] = ["a", None, None, "b", "c", "d"]
+    # Of the 4 titles 2 are well known, a and b.
+    assert name([0] * 6, titles, [None] * 6, [5, 9, 9, 4, 3, 2], [3, 0, 0, 2, 1, 1]) == {0: "b"}
+
+
+@pytest.mark.parametrize(
+    ("of_cluster", "elsewhere", "named"),
+    [
+        (4, 0, True),  # on a third of the cluster, and nowhere else
+        (3, 0, False),  # on less
+        (7, 7, False),  # as common elsewhere
+        (10, 5, False),  # 10/12 is 1.33 times 15/24
+        (9, 3, True),  # 9/12 is 1.5 times 12/24
+    ],
+)
+def test_a_genre_names_a_cluster_that_it_sets_apart(
+    of_cluster: int, elsewhere: int, named: bool
+) -> None:
+    parts = [of_cluster, 12 - of_cluster, elsewhere, 12 - elsewhere]
+    genres = [*np.repeat(np.array(["War|Drama", "Drama"] * 2), parts).tolist()]
+    names = name([0] * 12 + [1] * 12, ["t"] * 24, genres, [1] * 24)
+    assert names == {0: "War: t" if named else "t", 1: "t"}
 
 
 def test_a_genre_that_is_everywhere_or_rare_names_nothing() -> None:
