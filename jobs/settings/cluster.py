@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, PlainValidator
 
 from jobs.settings.base import Section
+from recsys_core.items.cluster_metrics import ClusterMetric
 
 CHOOSE: Final = "choose"
 
@@ -26,5 +27,10 @@ class ClusterConfig(Section):
         [4, 6, 8, 10, 12, 15, 20],
         description="Numbers of clusters that 'choose' tries; those not below the number of items "
         "are passed over.",
+    )
+    metric: ClusterMetric = Field(
+        "cosine",
+        description="What makes items alike: 'cosine' goes by the direction of their factors; "
+        "'euclidean' by length too, and long ones may end in a cluster of their own.",
     )
     seed: int = Field(42, ge=0, le=2**32 - 1, description="Seed of KMeans.")

@@ -90,6 +90,7 @@ def label_items(
         titles=catalog.titles,
         genres=catalog.genres,
         rating_count=catalog.rating_count,
+        distance=chosen.clusters.distance,
     )
     rows = pd.DataFrame(
         {
@@ -115,13 +116,20 @@ def _find_clusters(model: ItemModel, n_items: int, config: ClusterConfig) -> Cho
                 f"cluster.choose_from = {config.choose_from}, but only {n_items} items are left, "
                 "and there must be more items than clusters; lower it or relax clean.*"
             )
-        return choose_clusters(model.item_embeddings, candidates=candidates, seed=config.seed)
+        return choose_clusters(
+            model.item_embeddings, candidates=candidates, metric=config.metric, seed=config.seed
+        )
     if config.n_clusters > n_items:
         raise InputError(
             f"cluster.n_clusters = {config.n_clusters}, but only {n_items} items are left; "
             "lower it or relax clean.*"
         )
-    clusters = cluster_items(model.item_embeddings, n_clusters=config.n_clusters, seed=config.seed)
+    clusters = cluster_items(
+        model.item_embeddings,
+        n_clusters=config.n_clusters,
+        metric=config.metric,
+        seed=config.seed,
+    )
     return ChosenClusters(clusters, {})
 
 

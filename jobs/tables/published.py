@@ -51,8 +51,17 @@ ITEM_CLUSTERS = Table(
         TableColumn("title", "string", "Title; null where the items file has none."),
         TableColumn("genres", "string", "Genres separated by '|'; null where there are none."),
         TableColumn("cluster", "int", "Cluster label, at least 0; kept from run to run."),
-        TableColumn("cluster_name", "string", "Its leading genres, and its most rated title."),
-        TableColumn("distance", "double", "Euclidean distance to the cluster's centroid."),
+        TableColumn(
+            "cluster_name",
+            "string",
+            "Genres that set it apart, and a well-known title at its centre.",
+        ),
+        TableColumn(
+            "distance",
+            "double",
+            "Euclidean distance to the cluster's centroid; with cluster.metric cosine of factors "
+            "scaled to length one, so at most 2.",
+        ),
         TableColumn("rating_count", "bigint", "Ratings of the item after cleaning."),
         TableColumn("mean_rating", "double", "Mean of those, in rating units; null without any."),
     ),

@@ -1,12 +1,13 @@
 """What clusters are called, and what they have in common with genres."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from recsys_core.arrays import IdArray, Int32Array, Int64Array
+from recsys_core.arrays import Float64Array, IdArray, Int32Array, Int64Array, IntArray
 from recsys_core.items.genres import split_genres
 
 
@@ -32,15 +33,23 @@ _LEADING_SHARE = 0.05
 """A leading genre is on at least this share of a cluster's items: one rare title is no genre."""
 
 
-_NAMING_SHARE = 0.2
+_NAMING_SHARE = 1 / 3
 """A genre that names a cluster is on at least this share of its items."""
 
 
-_NAMING_LIFT = 1.2
-"""And at least so many times its share in the catalogue."""
+_NAMING_LIFT = 1.4
+"""And at least so many times its share in the catalogue: what chance hardly makes.
+
+On ml-latest-small one shuffled cluster in 24 (``nmf``) to 170 (``ease``) has a genre with such a
+share and lift; with a lift of 1.3 it is one in 8 to 16. Of the real clusters 7 in 10 have one.
+"""
 
 
 _NAMING_GENRES = 2
+
+
+_WELL_KNOWN_PART = 3
+"""One in so many of a cluster's items is well known enough to stand for it."""
 
 
 _NAMING_LETTERS = 60
@@ -135,24 +144,38 @@ def name_clusters(
     titles: Sequence[str | None],
     genres: Sequence[str | None],
     rating_count: Int64Array,
+    distance: Float64Array,
 ) -> dict[int, str]:
-    """A short name of each cluster, as in ``Western, Crime: Heat (1995)``.
+    """A short name of each cluster, after what sets it apart: ``Western, Crime: Heat (1995)``.
 
-    Its over-represented genres, where it has any, and its most rated title; the id of its most
-    rated item where none has a title. Arguments are [n_items], in order of item_id.
+    Its over-represented genres, where it has any, and the title nearest to its centre among the
+    third of its titles with the most ratings: the most rated one of all says what everybody has
+    seen, and the nearest of all is often one that nobody knows. An item's id stands where no item
+    of the cluster has a title. Two clusters may have one name, where titles repeat.
+
+    Args:
+        cluster: [n_items] labels, as all arguments in order of item_id.
+        distance: [n_items], to the centre of the item's own cluster.
     """
     leading = _find_naming_genres(cluster, genres)
     names = {}
     for label in np.unique(cluster).tolist():
         members = np.flatnonzero(cluster == label)
         titled = [item for item in members.tolist() if titles[item]]
-        known = np.array(titled) if titled else members
-        best = int(known[np.argmax(rating_count[known])])
-        title = titles[best] or str(item_ids[best])
+        named = np.array(titled) if titled else members
+        nearest = _find_typical_item(named, rating_count, distance)
+        title = titles[nearest] or str(item_ids[nearest])
         if len(title) > _NAMING_LETTERS:
             title = title[: _NAMING_LETTERS - 1] + "\u2026"
         names[int(label)] = ": ".join(filter(None, [", ".join(leading.get(label, [])), title]))
     return names
+
+
+def _find_typical_item(members: IntArray, rating_count: Int64Array, distance: Float64Array) -> int:
+    """The nearest to the centre of the most rated third; ties to the lower index, in both."""
+    by_ratings = members[np.lexsort((members, -rating_count[members]))]
+    well_known = np.sort(by_ratings[: math.ceil(len(members) / _WELL_KNOWN_PART)])
+    return int(well_known[np.argmin(distance[well_known])])  # the first of equals
 
 
 def list_top_titles(

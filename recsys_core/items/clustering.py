@@ -1,4 +1,4 @@
-"""Clusters of items that users rate alike: KMeans on the item factors.
+"""Clusters of items that users rate alike: KMeans on the item factors, or on their directions.
 
 How many there are, and which of an earlier night's each of them is.
 """
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys_core.arrays import Float32Array, Float64Array, Int32Array
+from recsys_core.items.cluster_metrics import ClusterMetric
+from recsys_core.items.directions import find_directions
 
 
 @dataclass(frozen=True)
@@ -19,27 +21,52 @@ class ItemClusters:
     cluster: Int32Array
     """[n_items], 0..n_clusters-1."""
     distance: Float64Array
-    """[n_items]: Euclidean distance to the centroid of the item's own cluster."""
+    """[n_items]: Euclidean distance to the centroid of the item's own cluster.
+
+    From the rows that were clustered: with ``cosine`` those of length one, so at most 2."""
     centroids: Float64Array
-    """[n_clusters, n_factors]."""
+    """[n_clusters, n_factors]: means of the rows that were clustered, not scaled themselves."""
 
 
-def cluster_items(item_embeddings: Float32Array, *, n_clusters: int, seed: int) -> ItemClusters:
-    """Label items with scikit-learn's KMeans, as the third notebook does.
+def cluster_items(
+    item_embeddings: Float32Array, *, n_clusters: int, metric: ClusterMetric, seed: int
+) -> ItemClusters:
+    """Label items with scikit-learn's KMeans.
+
+    With ``euclidean`` as the third notebook does. The length of an embedding mostly says how much
+    an item was rated, and the sum of squares that KMeans makes small is that of the longest rows:
+    they get clusters of their own, of an item each. With ``cosine`` rows are scaled to length one
+    first. (Spherical k-means of Dhillon and Modha 2001 scales the centroids as well.) A row of
+    zeros stays zero: it is in the cluster whose centroid is the shortest, that is, whose items
+    agree the least; many of them may make a cluster.
 
     Args:
         item_embeddings: float32 [n_items, n_factors], finite.
 
+    Returns:
+        Fewer clusters, with scikit-learn's warning, where fewer rows are distinct: with ``cosine``
+        of one factor there are no more than two directions.
+
     Raises:
         ValueError: more clusters than items.
     """
-    if n_clusters > len(item_embeddings):
-        raise ValueError(f"{n_clusters} clusters asked of {len(item_embeddings)} items")
+    rows = _place_items(item_embeddings, metric)
+    return _run_kmeans(rows, n_clusters=n_clusters, seed=seed)
+
+
+def _place_items(item_embeddings: Float32Array, metric: ClusterMetric) -> Float32Array:
+    """The rows between which distances are measured, [n_items, n_factors]."""
+    return find_directions(item_embeddings) if metric == "cosine" else item_embeddings
+
+
+def _run_kmeans(rows: Float32Array, *, n_clusters: int, seed: int) -> ItemClusters:
+    if n_clusters > len(rows):
+        raise ValueError(f"{n_clusters} clusters asked of {len(rows)} items")
     from sklearn.cluster import KMeans  # executors run without it
 
-    kmeans = KMeans(n_clusters=n_clusters, random_state=seed).fit(item_embeddings)
+    kmeans = KMeans(n_clusters=n_clusters, random_state=seed).fit(rows)
     own_centroid = kmeans.cluster_centers_[kmeans.labels_]
-    distance = np.linalg.norm(item_embeddings - own_centroid, axis=1).astype(np.float64)
+    distance = np.linalg.norm(rows - own_centroid, axis=1).astype(np.float64)
     return ItemClusters(
         kmeans.labels_.astype(np.int32), distance, kmeans.cluster_centers_.astype(np.float64)
     )
@@ -59,12 +86,17 @@ _SILHOUETTE_ITEMS = 5_000
 
 
 def choose_clusters(
-    item_embeddings: Float32Array, *, candidates: Sequence[int], seed: int
+    item_embeddings: Float32Array,
+    *,
+    candidates: Sequence[int],
+    metric: ClusterMetric,
+    seed: int,
 ) -> ChosenClusters:
     """Cluster into the number whose mean silhouette is largest (Rousseeuw 1987).
 
-    Equally good ones leave it to the smaller number. Of a large catalogue the silhouettes are those
-    of a sample of items, the same for each number.
+    Equally good ones leave it to the smaller number. Silhouettes are of the rows that were
+    clustered, see ``cluster_items``; of a large catalogue, of a sample of them, the same for each
+    number.
 
     Args:
         item_embeddings: float32 [n_items, n_factors], finite.
@@ -79,11 +111,10 @@ def choose_clusters(
     sample = np.arange(n_items)
     if n_items > _SILHOUETTE_ITEMS:
         sample = np.random.default_rng(seed).choice(n_items, _SILHOUETTE_ITEMS, replace=False)
-    found = {
-        number: cluster_items(item_embeddings, n_clusters=number, seed=seed) for number in numbers
-    }
+    rows = _place_items(item_embeddings, metric)
+    found = {number: _run_kmeans(rows, n_clusters=number, seed=seed) for number in numbers}
     silhouettes = {
-        number: _measure_silhouette(item_embeddings[sample], clusters.cluster[sample])
+        number: _measure_silhouette(rows[sample], clusters.cluster[sample])
         for number, clusters in found.items()
     }
     best = max(numbers, key=lambda number: silhouettes[number])  # the first of equals

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys_core.arrays import Float32Array, Int32Array, Int64Array
+from recsys_core.items.directions import find_directions
 from recsys_core.model_form.item_model import FoldedUsers, ItemParts
 from recsys_core.ranking.exact_order import order_by_score
 from recsys_core.ranking.list_rules import ItemGroups, ListRules
@@ -36,8 +37,7 @@ from recsys_core.ranking.top_k import RankedItems
 def _compile_rules(rules: ListRules, k: int) -> CompiledRules:
     directions = np.zeros((0, 0), dtype=np.float32)
     if rules.embeddings is not None:
-        norms = np.linalg.norm(rules.embeddings.astype(np.float64), axis=1, keepdims=True)
-        directions = (rules.embeddings / np.where(norms > 0, norms, 1.0)).astype(np.float32)
+        directions = find_directions(rules.embeddings)
     groups = rules.groups
     return CompiledRules(
         k=k,

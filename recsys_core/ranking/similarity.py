@@ -6,6 +6,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from recsys_core.arrays import Float32Array, Int32Array, Int64Array
+from recsys_core.items.directions import find_directions
 from recsys_core.model_form.item_model import ItemModel
 from recsys_core.ranking.top_k import RankedItems, TopKScorer, number_within
 
@@ -62,8 +63,7 @@ def rank_similar(
     """
     if items is None:
         items = np.arange(len(item_embeddings))
-    norms = np.linalg.norm(item_embeddings.astype(np.float64), axis=1, keepdims=True)
-    directions = (item_embeddings / np.where(norms > 0, norms, 1.0)).astype(np.float32)
+    directions = find_directions(item_embeddings)
     itself = csr_matrix(
         (np.ones(len(items)), items, np.arange(len(items) + 1)),
         shape=(len(items), len(item_embeddings)),

@@ -43,7 +43,7 @@ def test_planted_genres_are_recovered_on_the_built_in_sample() -> None:
     columns = np.searchsorted(items.item_id, np.concatenate([chunk.item_id for chunk in chunks]))
     ratings = csr_matrix((np.concatenate([chunk.rating for chunk in chunks]), (users, columns)))
     trained = train_nmf(ratings, n_components=20, init="nndsvd", max_iter=200, tol=1e-4, seed=0)
-    clusters = cluster_items(trained.model.item_embeddings, n_clusters=10, seed=42)
+    clusters = cluster_items(trained.model.item_embeddings, n_clusters=10, metric="cosine", seed=42)
     agreement = measure_genre_agreement(clusters.cluster, items.genres, seed=0)
     assert agreement is not None
     assert agreement.adjusted_mutual_information > 0.3

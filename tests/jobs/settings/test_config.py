@@ -52,6 +52,7 @@ def minimal(tmp_path: Path) -> Path:
         ("rules.block=[1, 'a']", "rules.block = [1, 'a']: must be a file, or a list of item ids"),
         ("rules.allow=7", "rules.allow = 7: must be a file, or a list of item ids"),
         ("rules.genre_caps.Drama=-1", "rules.genre_caps.Drama = -1: must be greater than or equal"),
+        ("cluster.metric=manhattan", "metric = 'manhattan': must be 'cosine' or 'euclidean'"),
         ("rules.max_cluster_share=0", "rules.max_cluster_share = 0: must be greater than 0"),
     ],
 )
@@ -111,6 +112,12 @@ def test_strings_need_no_quotes(minimal: Path, text: str) -> None:
 @pytest.mark.parametrize("file", SETTINGS, ids=lambda file: file.name)
 def test_every_configuration_we_ship_is_valid(file: Path) -> None:
     load_config(file)
+
+
+@pytest.mark.parametrize("file", SETTINGS, ids=lambda file: file.name)
+def test_items_are_clustered_by_direction_but_in_the_notebook_that_was_not(file: Path) -> None:
+    metric = "euclidean" if file.name == "notebook_torch.toml" else "cosine"
+    assert load_config(file).cluster.metric == metric
 
 
 def test_the_listing_is_the_same_configuration(minimal: Path, tmp_path: Path) -> None:

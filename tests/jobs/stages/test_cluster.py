@@ -5,6 +5,7 @@ import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,10 @@ from jobs.stages.cluster import (
 from jobs.stages.item_catalog import add_titles
 from jobs.tables.published import ITEM_CLUSTERS
 from recsys_core.items.catalog import ItemCatalog
+from recsys_core.items.cluster_metrics import ClusterMetric
+from recsys_core.items.clustering import cluster_items
 from recsys_core.items.index import ItemIndex
+from recsys_core.models.nmf import NmfModel
 
 N_ITEMS = 12
 
@@ -96,6 +100,26 @@ def test_numbers_of_clusters_that_cannot_be_are_passed_over_or_told() -> None:
         label(ids, "choose", choose_from=[12, 40])
     with pytest.raises(InputError, match="n_clusters = 13, but only 12 items are left"):
         label(ids, 13)
+
+
+@pytest.mark.parametrize("n_clusters", [3, "choose"])
+def test_the_metric_is_that_of_the_settings(n_clusters: int | str) -> None:
+    short = make_nmf(N_ITEMS).item_factors
+    model = NmfModel(short * np.float32(2) ** np.arange(N_ITEMS, dtype=np.float32)[:, None])
+    distances = {
+        metric: label_items(
+            model,
+            make_catalog([*range(N_ITEMS)]),
+            ClusterConfig.model_validate(
+                {"n_clusters": n_clusters, "choose_from": [3], "metric": metric}
+            ),
+        ).rows["distance"]
+        for metric in get_args(ClusterMetric)
+    }
+    for metric, found in distances.items():
+        expected = cluster_items(model.item_embeddings, n_clusters=3, metric=metric, seed=42)
+        assert found.tolist() == expected.distance.tolist()
+    assert distances["euclidean"].max() > 2 >= distances["cosine"].max()
 
 
 def test_a_title_cannot_speak_to_the_terminal_through_the_log(
@@ -199,8 +223,10 @@ def test_clusters_have_names_in_table_and_manifest(sample_night: SampleNight) ->
     }
     for label, members in clusters.groupby("cluster"):
         ranked = members.sort_values(["rating_count", "item_id"], ascending=[False, True])
-        assert names[label][0].endswith(ranked["title"].iloc[0])
+        well_known = ranked.head(-(-len(ranked) // 3)).sort_values(["distance", "item_id"])
+        assert names[label][0].endswith(well_known["title"].iloc[0])
     assert any(": " in of[0] for of in names)  # with genres before the title
+    assert clusters["distance"].between(0, 2).all()  # of factors of length one
 
 
 def test_lists_carry_titles_where_asked_for(
