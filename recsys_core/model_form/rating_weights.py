@@ -62,13 +62,19 @@ class RatingWeights:
 
         KeyError where one of two arrays is missing, ValueError where they are no such numbers.
         """
-        names = ("rating_weight", "mean_rating")
-        if not any(name in arrays for name in names):
+        if "rating_weight" not in arrays and "mean_rating" not in arrays:
             return cls()
-        found = cls(*(float(arrays[name][0]) for name in names))
-        if not (0 <= found.per_unit < np.inf and np.isfinite(found.mean_rating)):
-            raise ValueError(f"no model has {found}")
-        return found
+        per_unit = _read_number(arrays, "rating_weight")
+        if per_unit < 0:
+            raise ValueError(f"no model has rating_weight = {per_unit}")
+        return cls(per_unit, _read_number(arrays, "mean_rating"))
+
+
+def _read_number(arrays: Mapping[str, np.ndarray[Any, Any]], name: str) -> float:
+    number = float(arrays[name][0])
+    if not np.isfinite(number):
+        raise ValueError(f"no model has {name} = {number}")
+    return number
 
 
 EQUAL: Final = RatingWeights()
