@@ -57,7 +57,12 @@ class Case:
     kind: str
     settings: dict[str, Any]
     predicts_ratings: bool = True
-    """False for models of which items are rated at all, whatever the rating."""
+    """Whether scores are near the ratings."""
+
+    @property
+    def goes_by_ratings(self) -> bool:
+        """False for models of which items are rated at all, whatever the rating."""
+        return self.predicts_ratings or self.settings.get("rating_weight", 0.0) > 0
 
     @property
     def is_iterative(self) -> bool:
@@ -66,7 +71,7 @@ class Case:
 
     def plant(self, n_users: int = 40, *, seed: int = 0) -> Groups:
         """Groups told apart by their ratings, or by what is rated where the model sees no more."""
-        stray = 0.25 if self.predicts_ratings else 0.05
+        stray = 0.25 if self.goes_by_ratings else 0.05
         return plant_groups(n_users, stray=stray, seed=seed)
 
     def train(self, groups: Groups = GROUPS, *, seed: int = 0, **more: Any) -> TrainedModel:
@@ -79,6 +84,7 @@ CASES = {
     "mf": Case("mf", MF),
     "mf with biases": Case("mf", {**MF, "biases": True, "regularization": 1e-3}),
     "als": Case("als", ALS, predicts_ratings=False),
+    "als with ratings": Case("als", {**ALS, "rating_weight": 0.5}, predicts_ratings=False),
     "ease": Case("ease", EASE, predicts_ratings=False),
     "slim": Case("slim", SLIM, predicts_ratings=False),
     "slim with ratings": Case("slim", {**SLIM, "rating_weight": 0.2}, predicts_ratings=False),
@@ -89,6 +95,7 @@ CASES = {
         predicts_ratings=False,
     ),
     "ease by length": Case("ease", {**EASE, "scaling": "length"}, predicts_ratings=False),
+    "ease with ratings": Case("ease", {**EASE, "rating_weight": 0.5}, predicts_ratings=False),
 }
 """Each model by its own name, then in other settings that make it another."""
 

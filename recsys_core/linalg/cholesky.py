@@ -41,7 +41,7 @@ def factorize(matrix: FloatArray, size: int) -> None:
     """
     for first in range(0, size, _TILE_ROWS):
         pivots = read_diagonal(matrix, first, _TILE_ROWS)
-        _add_tiles(matrix, size, first, matrix, None, 0, first, -1.0)
+        _add_tiles(matrix, size, first, matrix, None, None, 0, first, -1.0)
         finish_rows(matrix, first, size, pivots, DEPENDENT)
     for first in range(0, size, count_lanes(matrix)):
         invert_block(matrix, first)
@@ -70,12 +70,14 @@ def add_gram(
     size: int,
     matrix: FloatArray,
     rows: Int32Array | None,
+    weights: FloatArray | None,
     start: int,
     stop: int,
 ) -> None:
-    """Add taken' taken to the upper triangle of gram[:size, :size].
+    """Add taken' W taken to the upper triangle of gram[:size, :size].
 
-    What is taken is matrix[rows[start:stop]], or matrix[start:stop] where ``rows`` is None.
+    What is taken is matrix[rows[start:stop]], or matrix[start:stop] where ``rows`` is None. The
+    diagonal of W is weights[start:stop]; where ``weights`` is None, W = I.
 
     Args:
         gram: both sides padded(size) or more; the lower triangle is overwritten.
@@ -84,7 +86,7 @@ def add_gram(
     for first in range(start, stop, _CHUNK):
         end = min(first + _CHUNK, stop)
         for row in range(0, size, _TILE_ROWS):
-            _add_tiles(gram, size, row, matrix, rows, first, end, 1.0)
+            _add_tiles(gram, size, row, matrix, rows, weights, first, end, 1.0)
 
 
 @compiled
@@ -94,18 +96,19 @@ def _add_tiles(
     row: int,
     matrix: FloatArray,
     rows: Int32Array | None,
+    weights: FloatArray | None,
     start: int,
     stop: int,
     factor: float,
 ) -> None:
-    """Add factor * taken' taken, as in ``add_gram``, to _TILE_ROWS rows of total from ``row``."""
+    """Add factor * taken' W taken, as in ``add_gram``, to _TILE_ROWS rows of total from ``row``."""
     lanes = count_lanes(total)
     column = row - row % lanes
     while column + lanes < size:
-        add_tile(total, row, column, matrix, rows, start, stop, factor, _TILE_ROWS, 2)
+        add_tile(total, row, column, matrix, rows, weights, start, stop, factor, _TILE_ROWS, 2)
         column += 2 * lanes
     if column < size:
-        add_tile(total, row, column, matrix, rows, start, stop, factor, _TILE_ROWS, 1)
+        add_tile(total, row, column, matrix, rows, weights, start, stop, factor, _TILE_ROWS, 1)
 
 
 @compiled

@@ -41,5 +41,5 @@ def solve_ridge(
     else:
         shared, counts = SharedGram.zero(design), np.diff(indptr)
         ridges, minima = regularization * counts, np.empty(len(counts))
-        solve_users(shared, indptr, items, targets, indptr[:-1], ridges, solutions, minima)
+        solve_users(shared, indptr, items, None, targets, indptr[:-1], ridges, solutions, minima)
     return solutions

@@ -7,8 +7,17 @@ loop over users.
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+from numba import types
+from numba.extending import overload
 
-from recsys_core.arrays import BoolArray, Float64Array, FloatArray, Int32Array, Int64Array
+from recsys_core.arrays import (
+    BoolArray,
+    Float32Array,
+    Float64Array,
+    FloatArray,
+    Int32Array,
+    Int64Array,
+)
 from recsys_core.compile.jit import compiled
 from recsys_core.compile.padding import pad_columns
 from recsys_core.compile.vector_size import count_lanes
@@ -41,12 +50,28 @@ class UserSystems(NamedTuple):
 
     indptr: Int64Array  # [n_users + 1]: a user's ratings are entries indptr[u] to indptr[u + 1]
     items: Int32Array  # [n_ratings]: which are rated
+    confidences: Float32Array | None  # [n_ratings]: above 0; where it is None all are 1
     targets: Float64Array  # a user's are those from starts[u] on
     starts: Int64Array  # [n_users]
     ridges: Float64Array  # [n_users]: above 0
     solutions: FloatArray  # [n_users, n_columns]: p; rows of zeros before
-    minima: Float64Array  # [n_users]: |A p - t|^2 + p'(G + ridge I)p
+    minima: Float64Array  # [n_users]: (A p - t)'C(A p - t) + p'(G + ridge I)p
     done: BoolArray  # [n_users]: whether the solution is exact
+
+
+def pick_confidences(
+    confidences: Float32Array | None, start: int, stop: int
+) -> Float32Array | None:
+    """confidences[start:stop], and None of None."""
+    return None if confidences is None else confidences[start:stop]
+
+
+@overload(pick_confidences, strict=False)  # type: ignore[untyped-decorator]
+def _compile_pick(confidences: Any, start: Any, stop: Any) -> Any:
+    """One of the two for compiled code, which would take the whole for what may return either."""
+    if isinstance(confidences, types.NoneType):
+        return lambda confidences, start, stop: confidences
+    return lambda confidences, start, stop: confidences[start:stop]
 
 
 class Workspace(NamedTuple):

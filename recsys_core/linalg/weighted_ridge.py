@@ -2,10 +2,11 @@
 
 A user's vector p minimises
 
-    sum over rated items (q_i . p - 1)^2 + w * sum over all items (q_i . p)^2 + ridge * |p|^2
+    sum over rated items c_i (q_i . p - 1)^2 + w * sum over all items (q_i . p)^2 + ridge * |p|^2
 
-that is (G + ridge I + A'A) p = A'1, where G = w Q'Q and A [n, n_columns] are the rated items' rows
-of Q. Hu, Koren and Volinsky, *Collaborative Filtering for Implicit Feedback Datasets*, ICDM 2008.
+that is (G + ridge I + A'C A) p = A'C 1, where G = w Q'Q, A [n, n_columns] are the rated items' rows
+of Q, and C is the diagonal matrix of their confidences c_i: I where none are given. Hu, Koren and
+Volinsky, *Collaborative Filtering for Implicit Feedback Datasets*, ICDM 2008.
 """
 
 from dataclasses import dataclass
@@ -65,22 +66,26 @@ class WeightedRidge:
         )
         return cls(shared, penalty)
 
-    def solve(self, indptr: Int64Array, items: Int32Array) -> Float32Array:
+    def solve(
+        self, indptr: Int64Array, items: Int32Array, confidences: Float32Array | None = None
+    ) -> Float32Array:
         """Float32 [n_users, n_columns]; each row a function of the user's own entries, bit for bit.
 
         Args:
             indptr: int64 [n_users + 1]; a user's ratings are entries indptr[u] to indptr[u + 1].
             items: int32 [n_ratings].
+            confidences: float32 [n_ratings], above 0; None where all are 1.
         """
         n_users = len(indptr) - 1
         solutions = np.zeros((n_users, len(self.shared.eigenvalues)), np.float32)
-        self.solve_range(indptr, items, 0, n_users, solutions, np.zeros(n_users))
+        self.solve_range(indptr, items, confidences, 0, n_users, solutions, np.zeros(n_users))
         return solutions
 
     def solve_range(
         self,
         indptr: Int64Array,
         items: Int32Array,
+        confidences: Float32Array | None,
         first: int,
         stop: int,
         solutions: Float32Array,
@@ -97,6 +102,7 @@ class WeightedRidge:
             self.shared,
             indptr[first : stop + 1],
             items,
+            confidences,
             np.ones(counts.max(initial=0)),
             np.zeros_like(counts),
             self.penalty.ridges(counts, len(self.shared.factors)),

@@ -1,16 +1,18 @@
-"""Alternating least squares for implicit feedback: what is rated counts, not how well.
+"""Alternating least squares for implicit feedback: what is rated, and how well if wanted.
 
 Hu, Koren and Volinsky, *Collaborative Filtering for Implicit Feedback Datasets*, ICDM 2008, in the
 form of Rendle, Krichene, Zhang and Koren, *Revisiting the Performance of iALS on Item
 Recommendation Benchmarks*, RecSys 2022. With s the score p . q of a pair, it minimises
 
-    sum over rated pairs (s - 1)^2 + w * sum over all pairs s^2
+    sum over rated pairs c (s - 1)^2 + w * sum over all pairs s^2
         + lambda * (sum over users (n_u + w n_items)^nu |p|^2
                     + sum over items (n_i + w n_users)^nu |q|^2)
 
-where n_u and n_i count the ratings of a user and of an item. With nu = 0 this is what the package
-``implicit`` minimises with alpha = 1 + 1 / w and regularization = alpha * lambda, but for a factor:
-its scores are 1 + w times those here.
+where n_u and n_i count the ratings of a user and of an item, and c is the confidence of a pair: 1
+unless ratings weigh, and then more for a rating above their mean and less for one below, see
+``RatingWeights``. With c = 1 and nu = 0 this is what the package ``implicit`` minimises with
+alpha = 1 + 1 / w and regularization = alpha * lambda, but for a factor: its scores are 1 + w times
+those here.
 """
 
 from collections.abc import Mapping
@@ -23,7 +25,13 @@ import numpy as np
 from recsys_core.arrays import Csr, Float32Array
 from recsys_core.linalg.weighted_ridge import Penalty, WeightedRidge
 from recsys_core.model_form.item_model import ItemModel
-from recsys_core.models.als_half_steps import CompiledSide, Side, TorchSide
+from recsys_core.model_form.rating_weights import EQUAL, RatingWeights
+from recsys_core.models.als_half_steps import (
+    CompiledSide,
+    Side,
+    TorchSide,
+    measure_confidences,
+)
 from recsys_core.models.base import Device, OnEpoch, TrainedModel, require_finite
 from recsys_core.models.devices import resolve_device
 from recsys_core.sparse import split_pattern
@@ -40,6 +48,7 @@ class AlsModel(ItemModel):
     factors: Float32Array
     """Float32 [n_items, n_factors]."""
     penalty: Penalty
+    weights: RatingWeights = EQUAL
 
     @property
     def item_factors(self) -> Float32Array:
@@ -50,11 +59,12 @@ class AlsModel(ItemModel):
         return WeightedRidge.create(self.factors, self.penalty)
 
     def fold_in(self, ratings: Csr) -> Float32Array:
-        """(w Q'Q + Q_o'Q_o + lambda (n_o + w n_items)^nu I) p = Q_o'1; see ``ItemModel``.
+        """(w Q'Q + Q_o'C Q_o + lambda (n_o + w n_items)^nu I) p = Q_o'C 1; see ``ItemModel``.
 
-        What is stored is rated, zeros included.
+        C is the diagonal matrix of confidences. What is stored is rated, zeros included.
         """
-        return self._ridge.solve(*split_pattern(ratings))
+        confidences = measure_confidences(ratings, self.weights)
+        return self._ridge.solve(*split_pattern(ratings), confidences)
 
     def to_arrays(self) -> dict[str, np.ndarray[Any, Any]]:
         return {
@@ -62,6 +72,7 @@ class AlsModel(ItemModel):
             "regularization": np.array([self.penalty.regularization]),
             "unobserved_weight": np.array([self.penalty.unobserved_weight]),
             "frequency_exponent": np.array([self.penalty.frequency_exponent]),
+            **self.weights.to_arrays(),
         }
 
     @classmethod
@@ -77,7 +88,7 @@ class AlsModel(ItemModel):
             and 0 <= penalty.frequency_exponent <= 1
         ):
             raise ValueError(f"no model has {penalty}")
-        return cls(factors, penalty)
+        return cls(factors, penalty, RatingWeights.from_arrays(arrays))
 
 
 def train_als(
@@ -88,6 +99,7 @@ def train_als(
     regularization: float,
     unobserved_weight: float,
     frequency_exponent: float,
+    rating_weight: float = 0.0,
     seed: int,
     device: Device = "auto",
     on_epoch: OnEpoch | None = None,
@@ -95,11 +107,12 @@ def train_als(
     """Solve for the factors of all users and of all items in turn, each time exactly.
 
     Args:
-        ratings: CSR [n_users, n_items]; what is stored is rated, whatever its value.
+        ratings: CSR [n_users, n_items]; what is stored is rated, zeros included.
         iterations: times that both sides are solved.
         regularization: lambda.
         unobserved_weight: w.
         frequency_exponent: nu, 0 to 1.
+        rating_weight: what one unit of rating adds to the confidence of a pair; 0 or above.
         on_epoch: called with the objective after each iteration.
 
     Raises:
@@ -108,7 +121,8 @@ def train_als(
     """
     chosen = resolve_device(device)
     penalty = Penalty(regularization, unobserved_weight, frequency_exponent)
-    by_user, by_item = make_sides(ratings, penalty, chosen)
+    weights = RatingWeights.of(ratings, rating_weight)
+    by_user, by_item = make_sides(ratings, penalty, chosen, weights)
     items = by_item.to_device(draw_start(ratings.shape[1], n_factors, seed))
     advice = (
         f"move train.als.regularization (now {regularization:g}) or "
@@ -123,17 +137,19 @@ def train_als(
             on_epoch(iteration, loss)
     factors = by_item.to_host(items)
     require_finite("als", factors, after=f"{iterations} iterations", advice=advice)
-    model = AlsModel(factors, penalty)
+    model = AlsModel(factors, penalty, weights)
     return TrainedModel(model, losses, {"training_loss": losses[-1]}, device=chosen)
 
 
-def make_sides(ratings: Csr, penalty: Penalty, device: str) -> tuple[Side, Side]:
+def make_sides(
+    ratings: Csr, penalty: Penalty, device: str, weights: RatingWeights = EQUAL
+) -> tuple[Side, Side]:
     """The two sides of the ratings: a row for each user, and a row for each item."""
     by_side = ratings, ratings.T.tocsr()
     if device == "cpu":
-        users, items = (CompiledSide.create(each, penalty) for each in by_side)
+        users, items = (CompiledSide.create(each, penalty, weights) for each in by_side)
         return users, items
-    of_users, of_items = (TorchSide.create(each, penalty, device) for each in by_side)
+    of_users, of_items = (TorchSide.create(each, penalty, device, weights) for each in by_side)
     return of_users, of_items
 
 

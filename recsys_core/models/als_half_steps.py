@@ -14,6 +14,7 @@ import numpy as np
 
 from recsys_core.arrays import Csr, Float32Array, Int32Array, Int64Array
 from recsys_core.linalg.weighted_ridge import Penalty, WeightedRidge
+from recsys_core.model_form.rating_weights import EQUAL, RatingWeights
 from recsys_core.sparse import split_pattern
 
 if TYPE_CHECKING:
@@ -23,6 +24,16 @@ _ROWS_AT_ONCE = 128
 """What a thread takes at a time: a few milliseconds of work, so that threads end together."""
 _BATCH_NUMBERS = 2**25
 """Numbers in the largest array of a batch, but that one row is never cut: 256 MiB of float64."""
+
+_LEAST_CONFIDENCE = 0.01
+"""Of a pair whose rating is so far below the mean that it would be zero or less."""
+
+
+def measure_confidences(ratings: Csr, weights: RatingWeights) -> Float32Array | None:
+    """What the error of each stored rating counts, above 0; None where all count 1."""
+    if not weights.per_unit:
+        return None
+    return weights.weigh_values(ratings.data, least=_LEAST_CONFIDENCE)
 
 
 class Side(Protocol):
@@ -52,15 +63,29 @@ class CompiledSide:
     indptr: Int64Array
     indices: Int32Array
     """Int32 [n_ratings]: the other side's number in each rating."""
+    confidences: Float32Array | None
+    """Float32 [n_ratings]; None where all are 1."""
     n_others: int
     penalty: Penalty
     n_threads: int
 
     @classmethod
-    def create(cls, ratings: Csr, penalty: Penalty, *, n_threads: int | None = None) -> Self:
+    def create(
+        cls,
+        ratings: Csr,
+        penalty: Penalty,
+        weights: RatingWeights = EQUAL,
+        *,
+        n_threads: int | None = None,
+    ) -> Self:
         """``n_threads`` unset: as many as this process has CPUs."""
-        usable = len(os.sched_getaffinity(0))
-        return cls(*split_pattern(ratings), ratings.shape[1], penalty, n_threads or usable)
+        return cls(
+            *split_pattern(ratings),
+            confidences=measure_confidences(ratings, weights),
+            n_others=ratings.shape[1],
+            penalty=penalty,
+            n_threads=n_threads or len(os.sched_getaffinity(0)),
+        )
 
     def to_device(self, factors: Float32Array) -> Float32Array:
         return factors
@@ -76,7 +101,9 @@ class CompiledSide:
 
         def solve_from(first: int) -> None:
             stop = min(first + _ROWS_AT_ONCE, n_rows)
-            ridge.solve_range(self.indptr, self.indices, first, stop, solutions, minima)
+            ridge.solve_range(
+                self.indptr, self.indices, self.confidences, first, stop, solutions, minima
+            )
 
         with ThreadPoolExecutor(self.n_threads) as pool:
             list(pool.map(solve_from, range(0, n_rows, _ROWS_AT_ONCE)))
@@ -104,25 +131,31 @@ class TorchSide:
     """Float64 [n_rows]."""
     indices: "torch.Tensor"
     """Int64 [n_ratings]: the other side's number in each rating."""
+    confidences: "torch.Tensor | None"
+    """Float32 [n_ratings]; None where all are 1."""
     longest_first: Int64Array
     """``counts`` on the CPU."""
     n_others: int
     unobserved_weight: float
 
     @classmethod
-    def create(cls, ratings: Csr, penalty: Penalty, device: str) -> Self:
+    def create(
+        cls, ratings: Csr, penalty: Penalty, device: str, weights: RatingWeights = EQUAL
+    ) -> Self:
         import torch
 
         indptr, indices = split_pattern(ratings)
         counts = np.diff(indptr)
         rows = np.argsort(-counts, kind="stable")
         ridges = penalty.ridges(counts[rows], ratings.shape[1])
+        measured = measure_confidences(ratings, weights)
         return cls(
             rows=torch.from_numpy(rows).to(device),
             starts=torch.from_numpy(indptr[rows]).to(device),
             counts=torch.from_numpy(counts[rows]).to(device),
             ridges=torch.from_numpy(ridges).to(device),
             indices=torch.from_numpy(indices.astype(np.int64)).to(device),
+            confidences=None if measured is None else torch.from_numpy(measured).to(device),
             longest_first=counts[rows],
             n_others=ratings.shape[1],
             unobserved_weight=penalty.unobserved_weight,
@@ -167,24 +200,29 @@ class TorchSide:
         """Solutions float64 [batch, n_factors] and the sum of the minima."""
         import torch
 
-        rated = padded[self._gather_indices(batch)].double()  # [batch, longest, n_factors]
-        projection = rated.sum(dim=1)
-        systems = torch.baddbmm(gram, rated.mT, rated)
+        inside, places = self._find_places(batch)
+        others = torch.where(inside, self.indices[places], self.n_others)
+        rated = padded[others].double()  # [batch, longest, n_factors]
+        weighed, most = rated, self.counts[batch].sum()
+        if self.confidences is not None:
+            confidences = torch.where(inside, self.confidences[places], 0.0).double()
+            weighed, most = rated * confidences.unsqueeze(2), confidences.sum()
+        projection = weighed.sum(dim=1)
+        systems = torch.baddbmm(gram, weighed.mT, rated)
         systems.diagonal(dim1=1, dim2=2).add_(self.ridges[batch, None])
         factor, failed = torch.linalg.cholesky_ex(systems)
         solved = torch.cholesky_solve(projection.unsqueeze(2), factor).squeeze(2)
-        left = self.counts[batch].sum() - (projection * solved).sum()
+        left = most - (projection * solved).sum()
         return solved, torch.where(failed.any(), torch.nan, left)
 
-    def _gather_indices(self, batch: slice) -> "torch.Tensor":
-        """Int64 [batch, longest]: ``indices`` of each row, then ``n_others``."""
+    def _find_places(self, batch: slice) -> "tuple[torch.Tensor, torch.Tensor]":
+        """[batch, longest]: where each row has ratings, and their places in ``indices``, int64."""
         import torch
 
         longest = int(self.longest_first[batch.start])
         offsets = torch.arange(longest, device=self.rows.device)
         inside = offsets < self.counts[batch, None]
-        places = torch.where(inside, self.starts[batch, None] + offsets, 0)
-        return torch.where(inside, self.indices[places], self.n_others)
+        return inside, torch.where(inside, self.starts[batch, None] + offsets, 0)
 
     def measure_penalty(self, factors: "torch.Tensor") -> "torch.Tensor":
         return (self.ridges * factors[self.rows].double().square().sum(dim=1)).sum()

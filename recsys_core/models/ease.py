@@ -7,6 +7,9 @@ directions of item space alone, X'X ~ V diag(e) V', so that no item x item matri
     h = e / (e + lambda)
     B_ij = (V diag(h) V')_ij / (1 - (V^2 h)_j)   for i != j
 
+Where ratings weigh, X holds max(0, 1 + c (r - mean r)) in place of 1. At scoring a rating's weight
+is not cut off at 0: one far below the mean counts against what goes with the item.
+
 The diagonal, which EASE holds at zero, bears on seen items alone, and those are never listed.
 
 A user of n ratings counts (n / mean n)^-2b times in X'X: b = 0 is EASE, and a little more makes
@@ -30,9 +33,9 @@ from recsys_core.errors import TrainingError
 from recsys_core.linalg.projection import project
 from recsys_core.linalg.randomized_subspace import find_principal_directions
 from recsys_core.model_form.item_model import ItemModel
+from recsys_core.model_form.rating_weights import EQUAL, RatingWeights
 from recsys_core.models.base import Device, OnEpoch, TrainedModel
 from recsys_core.models.devices import resolve_device
-from recsys_core.sparse import mark_seen
 
 Scaling = Literal["diagonal", "length"]
 
@@ -50,6 +53,7 @@ class EaseModel(ItemModel):
     root of its length; zero for an item without ratings."""
     scale: Float32Array
     """Float32 [n_items]: 1 / (1 - V^2 h), or 1 with the scaling ``length``."""
+    weights: RatingWeights = EQUAL
 
     @cached_property
     def _output(self) -> Float32Array:
@@ -69,12 +73,16 @@ class EaseModel(ItemModel):
         return self.vectors
 
     def fold_in(self, ratings: Csr) -> Float32Array:
-        """x times the input factors, x being 1 where a rating is stored; see ``ItemModel``."""
-        sums = project(mark_seen(ratings), self._rows)
+        """x times the input factors, x being the ratings' weights; see ``ItemModel``."""
+        sums = project(self.weights.weigh(ratings), self._rows)
         return sums[:, : self.vectors.shape[1]].astype(np.float32, order="C")
 
     def to_arrays(self) -> dict[str, np.ndarray[Any, Any]]:
-        return {"item_factors": self.vectors, "scale": self.scale}
+        return {
+            "item_factors": self.vectors,
+            "scale": self.scale,
+            **self.weights.to_arrays(),
+        }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Self:
@@ -84,7 +92,7 @@ class EaseModel(ItemModel):
             raise ValueError(f"scale has shape {scale.shape} beside factors of {vectors.shape}")
         if not (np.isfinite(vectors).all() and np.isfinite(scale).all() and (scale > 0).all()):
             raise ValueError("item_factors are not finite, or scale is not finite and positive")
-        return cls(vectors, scale)
+        return cls(vectors, scale, RatingWeights.from_arrays(arrays))
 
 
 def train_ease(
@@ -96,6 +104,7 @@ def train_ease(
     activity_exponent: float,
     power_iterations: int,
     scaling: Scaling,
+    rating_weight: float = 0.0,
     seed: int,
     device: Device = "auto",
     on_epoch: OnEpoch | None = None,
@@ -103,13 +112,14 @@ def train_ease(
     """Compute the directions and what follows from them.
 
     Args:
-        ratings: CSR [n_users, n_items]; an item is seen where a rating is stored, whatever it is.
+        ratings: CSR [n_users, n_items]; an item is seen where a rating is stored, zeros included.
         n_factors: directions wanted. Where the ratings have a lower rank, the model has that many
             factors, and with the scaling ``diagonal`` is full EASE.
         regularization: lambda, above 0.
         popularity_exponent: a of ``find_principal_directions``, from 0 to 1.
         activity_exponent: b, from 0 to 1.
         power_iterations: of ``find_principal_directions``.
+        rating_weight: c, what one unit of rating adds to a rating's weight; 0 or above.
         seed: of ``find_principal_directions``.
         on_epoch: never called; there are no epochs.
 
@@ -125,7 +135,8 @@ def train_ease(
     chosen = resolve_device(device)
     if ratings.nnz == 0:
         raise TrainingError("ease: there are no ratings to learn from; relax clean.*")
-    weighted = _weigh_users(ratings, activity_exponent)
+    weights = RatingWeights.of(ratings, rating_weight)
+    weighted = _weigh(ratings, weights, activity_exponent)
     principal = find_principal_directions(
         weighted,
         n_factors,
@@ -136,8 +147,8 @@ def train_ease(
     )
     shrunk = principal.energies / (principal.energies + regularization)
     vectors = (principal.directions * np.sqrt(shrunk)).astype(np.float32, order="C")
-    model = _scale_by_length(vectors) if scaling == "length" else _scale_by_diagonal(vectors)
-    if not np.isfinite(model.scale).all():
+    vectors, scale = (_scale_by_length if scaling == "length" else _scale_by_diagonal)(vectors)
+    if not np.isfinite(scale).all():
         raise TrainingError(
             f"ease: an item is predicted by itself; raise train.ease.regularization "
             f"(now {regularization:g})"
@@ -147,28 +158,30 @@ def train_ease(
         "rank": float(len(principal.energies)),
         "explained_share": float(principal.energies.sum() / total),
     }
-    return TrainedModel(model, [], figures, device=chosen)
+    return TrainedModel(EaseModel(vectors, scale, weights), [], figures, device=chosen)
 
 
-def _weigh_users(ratings: Csr, exponent: float) -> Csr:
-    """X with each user's row times (n / mean n)^-b, CSR float32."""
-    seen = mark_seen(ratings)
-    counts = np.diff(seen.indptr)
-    weights = (np.maximum(counts, 1) / counts[counts > 0].mean()) ** -exponent
-    seen.data *= np.repeat(weights, counts).astype(np.float32)
-    return seen
+def _weigh(ratings: Csr, weights: RatingWeights, exponent: float) -> Csr:
+    """X with each user's row times (n / mean n)^-b, CSR float32 without zeros."""
+    weighted = weights.weigh(ratings, least=0.0)
+    counts = np.diff(weighted.indptr)
+    of_users = (np.maximum(counts, 1) / counts[counts > 0].mean()) ** -exponent
+    weighted.data *= np.repeat(of_users, counts).astype(np.float32)
+    weighted.eliminate_zeros()
+    return weighted
 
 
-def _scale_by_diagonal(vectors: Float32Array) -> EaseModel:
-    """As EASE does; an item predicted by itself gets an infinite scale."""
+def _scale_by_diagonal(vectors: Float32Array) -> tuple[Float32Array, Float32Array]:
+    """Vectors and scale as EASE does; an item predicted by itself gets an infinite scale."""
     remainder = 1.0 - np.square(vectors, dtype=np.float64).sum(axis=1)
     scale = np.divide(
         1.0, remainder, out=np.full(len(vectors), np.inf), where=remainder > _ROUNDING
     )
-    return EaseModel(vectors, scale.astype(np.float32))
+    return vectors, scale.astype(np.float32)
 
 
-def _scale_by_length(vectors: Float32Array) -> EaseModel:
+def _scale_by_length(vectors: Float32Array) -> tuple[Float32Array, Float32Array]:
+    """Vectors over the roots of their lengths, and a scale of ones."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     roots = np.sqrt(np.where(lengths > 0, lengths, 1.0))
-    return EaseModel((vectors / roots).astype(np.float32), np.ones(len(vectors), np.float32))
+    return (vectors / roots).astype(np.float32), np.ones(len(vectors), np.float32)

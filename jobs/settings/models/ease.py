@@ -14,6 +14,7 @@ class EaseConfig(ModelSection):
         "popularity_exponent": SearchRange(low=0.0, high=0.5),
         "activity_exponent": SearchRange(low=0.0, high=0.5),
         "scaling": any_of("diagonal", "length"),
+        "rating_weight": SearchRange(low=0.0, high=0.5),
     }
 
     n_factors: int = Field(
@@ -48,4 +49,10 @@ class EaseConfig(ModelSection):
         "diagonal",
         description="What makes up for items that the directions hardly reach: EASE's diagonal, or "
         "their length, which is better where there are many items for the rank.",
+    )
+    rating_weight: float = Field(
+        0.0,
+        ge=0,
+        description="What a unit of rating above the mean adds to a rating's weight, which is 1: "
+        "with 0 it counts what is rated, and not how well.",
     )

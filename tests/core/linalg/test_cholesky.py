@@ -9,14 +9,14 @@ SIZES = [1, 7, 8, 9, 15, 16, 17, 33, 64, 70]
 DTYPES = pytest.mark.parametrize(("dtype", "error"), [(np.float32, 1e-4), (np.float64, 1e-12)])
 
 
-def make_gram(rows: np.ndarray, ridge: float) -> np.ndarray:
+def make_gram(rows: np.ndarray, ridge: float, weights: np.ndarray | None = None) -> np.ndarray:
     """Padded, with a width that is none of the size's."""
     height = padded(rows, rows.shape[1])
     wide = np.zeros((len(rows), height + 16), rows.dtype)
     wide[:, : rows.shape[1]] = rows
     gram = np.full((height, height + 16), 5.0, rows.dtype)  # as if used before
     start_gram(gram, rows.shape[1], ridge)
-    add_gram(gram, rows.shape[1], wide, None, 0, len(rows))
+    add_gram(gram, rows.shape[1], wide, None, weights, 0, len(rows))
     return gram
 
 
@@ -40,6 +40,17 @@ def test_gram_matrices_are_those_of_numpy(
     expected = rows.T.astype(np.float64) @ rows + 0.5 * np.eye(size)
     found = np.triu(make_gram(rows, 0.5)[:size, :size])
     np.testing.assert_allclose(found, np.triu(expected), atol=error * max(n_rows, 1))
+
+
+@DTYPES
+@pytest.mark.parametrize("size", [1, 9, 33, 70])
+def test_gram_matrices_are_of_weighted_rows(size: int, dtype: type, error: float) -> None:
+    rng = np.random.default_rng(size)
+    rows = rng.normal(size=(150, size)).astype(dtype)
+    weights = rng.uniform(0.01, 3.0, 150).astype(np.float32)
+    expected = rows.T.astype(np.float64) @ (weights[:, None] * rows) + 0.5 * np.eye(size)
+    found = np.triu(make_gram(rows, 0.5, weights)[:size, :size])
+    np.testing.assert_allclose(found, np.triu(expected), atol=300 * error)
 
 
 @DTYPES

@@ -26,27 +26,39 @@ def draw_user(n_ratings: int) -> tuple[np.ndarray, np.ndarray]:
     return rng.integers(0, N_ITEMS, n_ratings).astype(np.int32), rng.normal(3.0, 1.0, n_ratings)
 
 
-def solve(shared: SharedGram, n_ratings: int, ridge: float) -> tuple[np.ndarray, float]:
+def draw_confidences(n_ratings: int, least: float) -> np.ndarray:
+    return np.random.default_rng(1).uniform(least, 3.0, n_ratings).astype(np.float32)
+
+
+def solve(
+    shared: SharedGram, n_ratings: int, ridge: float, confidences: np.ndarray | None = None
+) -> tuple[np.ndarray, float]:
     """The solution and the minimum."""
     solutions, minima = np.zeros((1, len(shared.eigenvalues))), np.zeros(1)
-    solve_users(shared, *_describe(n_ratings, ridge), solutions, minima)
+    solve_users(shared, *_describe(n_ratings, ridge, confidences), solutions, minima)
     return solutions[0], minima[0]
 
 
-def float32_does(shared: SharedGram, n_ratings: int, ridge: float) -> bool:
+def float32_does(
+    shared: SharedGram, n_ratings: int, ridge: float, confidences: np.ndarray | None = None
+) -> bool:
     done, solutions = np.zeros(1, np.bool_), np.zeros((1, len(shared.eigenvalues)))
-    user = UserSystems(*_describe(n_ratings, ridge), solutions, np.zeros(1), done)
+    user = UserSystems(*_describe(n_ratings, ridge, confidences), solutions, np.zeros(1), done)
     solve_remaining(shared, user, create_workspace(shared.factors.shape[1], np.float32))
     return bool(done[0])
 
 
-def _describe(n_ratings: int, ridge: float) -> tuple[Any, ...]:
-    indptr = np.array([0, n_ratings])
-    return indptr, *draw_user(n_ratings), indptr[:1], np.array([ridge])
+def _describe(n_ratings: int, ridge: float, confidences: np.ndarray | None) -> tuple[Any, ...]:
+    indptr, (items, targets) = np.array([0, n_ratings]), draw_user(n_ratings)
+    return indptr, items, confidences, targets, indptr[:1], np.array([ridge])
 
 
 def solve_with_numpy(
-    matrix: np.ndarray, n_ratings: int, ridge: float, weight: float = 0.0
+    matrix: np.ndarray,
+    n_ratings: int,
+    ridge: float,
+    weight: float = 0.0,
+    confidences: np.ndarray | None = None,
 ) -> tuple[np.ndarray, float]:
     """The same as least squares, whose error does not grow with the square of A's; the sum there.
 
@@ -54,11 +66,12 @@ def solve_with_numpy(
     """
     items, targets = draw_user(n_ratings)
     wide, n_columns = matrix.astype(np.float64), matrix.shape[1]
-    parts = [wide[items], np.sqrt(ridge) * np.eye(n_columns)]
+    roots = np.sqrt(np.ones(n_ratings) if confidences is None else confidences.astype(np.float64))
+    parts = [roots[:, None] * wide[items], np.sqrt(ridge) * np.eye(n_columns)]
     if weight:
         parts.append(np.sqrt(weight) * wide)
     stacked = np.concatenate(parts)
-    wanted = np.concatenate([targets, np.zeros(len(stacked) - n_ratings)])
+    wanted = np.concatenate([roots * targets, np.zeros(len(stacked) - n_ratings)])
     solution = np.linalg.lstsq(stacked, wanted, rcond=None)[0]
     return solution, float(np.sum((stacked @ solution - wanted) ** 2))
 
@@ -123,6 +136,41 @@ def test_a_shared_gram_matrix_is_part_of_the_system(n_ratings: int, weight: floa
     assert minimum == pytest.approx(expected_minimum, rel=1e-10)
 
 
+@USERS
+@pytest.mark.parametrize("least", [1e-4, 0.5])
+@pytest.mark.parametrize("weight", [0.0, 0.1])
+def test_ratings_count_as_their_confidences_say(
+    n_ratings: int, least: float, weight: float
+) -> None:
+    matrix, confidences = draw_matrix(), draw_confidences(n_ratings, least)
+    shared = with_gram(matrix, weight) if weight else SharedGram.zero(matrix)
+    found, minimum = solve(shared, n_ratings, 0.5, confidences)
+    expected, expected_minimum = solve_with_numpy(matrix, n_ratings, 0.5, weight, confidences)
+    assert float32_does(shared, n_ratings, 0.5, confidences)
+    assert measure_error(found, expected) < 1e-10
+    assert minimum == pytest.approx(expected_minimum, rel=1e-10)
+
+
+@USERS
+def test_confidences_of_one_are_none(n_ratings: int) -> None:
+    shared, ones = SharedGram.zero(draw_matrix()), np.ones(n_ratings, np.float32)
+    found, minimum = solve(shared, n_ratings, 0.5, ones)
+    expected, expected_minimum = solve(shared, n_ratings, 0.5)
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    assert minimum == pytest.approx(expected_minimum, rel=1e-12)
+
+
+def test_a_confidence_far_below_the_others_means_float64() -> None:
+    """In the dual, where it is inverted."""
+    matrix, confidences = draw_matrix(), draw_confidences(FEW, 1.0)
+    confidences[3] = 1e-8
+    shared = SharedGram.zero(matrix)
+    found, _ = solve(shared, FEW, 0.5, confidences)
+    expected, _ = solve_with_numpy(matrix, FEW, 0.5, confidences=confidences)
+    assert not float32_does(shared, FEW, 0.5, confidences)
+    assert measure_error(found, expected) < 1e-10
+
+
 def repeat_columns(noise: float) -> np.ndarray:
     """Half of the columns are the other half but for some noise."""
     base = draw_matrix(n_columns=32)
@@ -172,7 +220,7 @@ def test_users_are_done_in_the_type_of_numbers_that_does() -> None:
     items, targets = (np.concatenate(parts) for parts in zip(*map(draw_user, sizes), strict=True))
     indptr = np.cumsum([0, *sizes])
     solutions, done = np.zeros((5, 64)), np.array(sizes) == 0
-    user = indptr, items, targets, indptr[:-1], ridges
+    user = indptr, items, None, targets, indptr[:-1], ridges
     users = UserSystems(*user, solutions, np.zeros(5), done)
     solve_remaining(shared, users, create_workspace(64, np.float32))
     assert done.tolist() == [True, True, True, False, False]

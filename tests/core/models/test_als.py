@@ -21,27 +21,33 @@ from scipy.sparse import csr_matrix, vstack
 from recsys_core.errors import DeviceError, TrainingError
 from recsys_core.evaluation.splits import hold_out_at_random
 from recsys_core.linalg.weighted_ridge import Penalty
+from recsys_core.model_form.rating_weights import EQUAL, RatingWeights
 from recsys_core.models.als import AlsModel, draw_start, iterate, make_sides, train_als
 from recsys_core.models.als_half_steps import CompiledSide, TorchSide
 
+WEIGHTS = pytest.mark.parametrize(
+    "weights", [EQUAL, RatingWeights(0.4, 3.0)], ids=["all alike", "by rating"]
+)
+"""Half a star then weighs nothing, but for the least confidence that there is."""
 PENALTY = Penalty(regularization=0.02, unobserved_weight=0.1, frequency_exponent=0.7)
 N_ITEMS = 400
 
 
-def make_als(n_factors: int, penalty: Penalty = PENALTY, *, seed: int = 0) -> AlsModel:
+def make_als(
+    n_factors: int, penalty: Penalty = PENALTY, weights: RatingWeights = EQUAL, *, seed: int = 0
+) -> AlsModel:
     """Random factors, as if trained."""
     vectors = np.random.default_rng(seed).normal(0.05, 0.2, (N_ITEMS, n_factors))
-    return AlsModel(vectors.astype(np.float32), penalty)
+    return AlsModel(vectors.astype(np.float32), penalty, weights)
 
 
 def draw_users(sizes: Sequence[int], *, n_items: int = N_ITEMS, seed: int = 0) -> csr_matrix:
-    """A user of each number of ratings."""
+    """A user of each number of ratings, which are half stars."""
     rng = np.random.default_rng(seed)
     items = [np.sort(rng.permutation(n_items)[:size]) for size in sizes]
     indptr = np.cumsum([0, *sizes])
-    return csr_matrix(
-        (np.ones(indptr[-1], np.float32), np.concatenate(items), indptr), (len(sizes), n_items)
-    )
+    stars = (rng.integers(1, 11, indptr[-1]) / 2).astype(np.float32)
+    return csr_matrix((stars, np.concatenate(items), indptr), (len(sizes), n_items))
 
 
 def sizes_around(n_factors: int) -> list[int]:
@@ -49,14 +55,23 @@ def sizes_around(n_factors: int) -> list[int]:
     return [0, 1, 2, n_factors // 2, n_factors - 1, n_factors, n_factors + 1, 130, 131, N_ITEMS]
 
 
+def find_confidences(values: np.ndarray, weights: RatingWeights) -> np.ndarray:
+    """1 + c (r - mean r), and no less than 0.01, float64."""
+    return np.maximum(1 + weights.per_unit * (values.astype(float) - weights.mean_rating), 0.01)
+
+
 def measure_objective(
-    users: np.ndarray, items: np.ndarray, ratings: csr_matrix, penalty: Penalty
+    users: np.ndarray,
+    items: np.ndarray,
+    ratings: csr_matrix,
+    penalty: Penalty,
+    weights: RatingWeights = EQUAL,
 ) -> float:
     """The objective term by term, with a dense matrix of scores."""
-    rated = np.zeros(ratings.shape)
-    rated[ratings.nonzero()] = 1.0
+    rated = (ratings != 0).toarray().astype(float)
+    confidences = rated * find_confidences(ratings.toarray(), weights)
     scores = users.astype(np.float64) @ items.astype(np.float64).T
-    total = np.sum(rated * (scores - 1) ** 2) + penalty.unobserved_weight * np.sum(scores**2)
+    total = np.sum(confidences * (scores - 1) ** 2) + penalty.unobserved_weight * np.sum(scores**2)
     for side, counts, n_others in (
         (users, rated.sum(axis=1), ratings.shape[1]),
         (items, rated.sum(axis=0), ratings.shape[0]),
@@ -68,18 +83,22 @@ def measure_objective(
 
 
 def solve_with_numpy(model: AlsModel, row: csr_matrix) -> np.ndarray:
-    """(w Q'Q + Q_o'Q_o + lambda (n_o + w n)^nu I) p = Q_o'1."""
+    """(w Q'Q + Q_o'C Q_o + lambda (n_o + w n)^nu I) p = Q_o'C 1."""
     q, penalty = model.factors.astype(np.float64), model.penalty
     rated, weight = q[row.indices], penalty.unobserved_weight
     ridge = penalty.regularization * (len(rated) + weight * len(q)) ** penalty.frequency_exponent
-    system = weight * q.T @ q + rated.T @ rated + ridge * np.eye(q.shape[1])
-    return np.linalg.solve(system, rated.sum(axis=0))
+    weighed = find_confidences(row.data, model.weights)[:, None] * rated
+    system = weight * q.T @ q + rated.T @ weighed + ridge * np.eye(q.shape[1])
+    return np.linalg.solve(system, weighed.sum(axis=0))
 
 
 @pytest.mark.parametrize("n_factors", [2, 3, 8, 9, 17, 64, 65, 256])
 @pytest.mark.parametrize("exponent", [0.0, 0.7, 1.0])
-def test_als_folds_in_by_the_normal_equations(n_factors: int, exponent: float) -> None:
-    model = make_als(n_factors, replace(PENALTY, frequency_exponent=exponent))
+@WEIGHTS
+def test_als_folds_in_by_the_normal_equations(
+    weights: RatingWeights, exponent: float, n_factors: int
+) -> None:
+    model = make_als(n_factors, replace(PENALTY, frequency_exponent=exponent), weights)
     ratings = draw_users(sizes_around(n_factors))
     expected = np.array([solve_with_numpy(model, row) for row in ratings])
     np.testing.assert_allclose(model.fold_in(ratings), expected, rtol=1e-5, atol=1e-6)
@@ -87,8 +106,11 @@ def test_als_folds_in_by_the_normal_equations(n_factors: int, exponent: float) -
 
 @pytest.mark.parametrize("weight", [1e-6, 1e3])
 @pytest.mark.parametrize("ridge", [1e-6, 1e3])
-def test_als_folds_in_exactly_whatever_the_weights(weight: float, ridge: float) -> None:
-    model = make_als(16, Penalty(ridge, weight, 0.0))
+@WEIGHTS
+def test_als_folds_in_exactly_whatever_the_penalty(
+    weights: RatingWeights, ridge: float, weight: float
+) -> None:
+    model = make_als(16, Penalty(ridge, weight, 0.0), weights)
     ratings = draw_users(sizes_around(16))
     expected = np.array([solve_with_numpy(model, row) for row in ratings])
     scale = np.abs(expected).max(axis=1, keepdims=True)
@@ -96,17 +118,18 @@ def test_als_folds_in_exactly_whatever_the_weights(weight: float, ridge: float) 
 
 
 @pytest.mark.parametrize("size", [5, 40])
-def test_als_fold_in_is_where_the_gradient_is_zero(size: int) -> None:
-    model, row = make_als(16), draw_users([size])
+@WEIGHTS
+def test_als_fold_in_is_where_the_gradient_is_zero(weights: RatingWeights, size: int) -> None:
+    model, row = make_als(16, weights=weights), draw_users([size])
+    terms = model.factors, row, PENALTY, weights
     user = model.fold_in(row).astype(np.float64)
     step = 1e-3
     for direction in np.eye(16):
         higher, lower = (
-            measure_objective(user + sign * step * direction, model.factors, row, PENALTY)
-            for sign in (1, -1)
+            measure_objective(user + sign * step * direction, *terms) for sign in (1, -1)
         )
         assert abs(higher - lower) / (2 * step) < 1e-4
-        assert higher + lower > 2 * measure_objective(user, model.factors, row, PENALTY)
+        assert higher + lower > 2 * measure_objective(user, *terms)
 
 
 def test_als_user_without_ratings_has_no_factors() -> None:
@@ -124,8 +147,11 @@ def test_als_takes_what_is_stored_as_rated_whatever_the_value() -> None:
 
 
 @pytest.mark.parametrize("n_factors", [3, 16, 65])
-def test_als_folds_users_in_alike_alone_and_in_any_company(n_factors: int) -> None:
-    model = make_als(n_factors)
+@WEIGHTS
+def test_als_folds_users_in_alike_alone_and_in_any_company(
+    weights: RatingWeights, n_factors: int
+) -> None:
+    model = make_als(n_factors, weights=weights)
     ratings = draw_users([*sizes_around(n_factors), 7, 33, 90])
     together = model.fold_in(ratings)
     assert are_bit_equal(np.concatenate([model.fold_in(row) for row in ratings]), together)
@@ -133,15 +159,18 @@ def test_als_folds_users_in_alike_alone_and_in_any_company(n_factors: int) -> No
     assert are_bit_equal(model.fold_in(ratings[order]), together[order])
 
 
-def test_als_losses_are_the_objective_and_never_rise() -> None:
+@pytest.mark.parametrize("rating_weight", [0.0, 0.4])
+def test_als_losses_are_the_objective_and_never_rise(rating_weight: float) -> None:
     ratings = draw_ratings(60, 45)
-    sides = make_sides(ratings, PENALTY, "cpu")
+    weights = RatingWeights.of(ratings, rating_weight)
+    sides = make_sides(ratings, PENALTY, "cpu", weights)
     items, losses = draw_start(45, 5, 0), []
     for _ in range(12):
         users, _ = sides[0].solve(items)
         items, loss = iterate(*sides, items)
         losses.append(loss)
-        assert loss == pytest.approx(measure_objective(users, items, ratings, PENALTY), rel=1e-6)
+        expected = measure_objective(users, items, ratings, PENALTY, weights)
+        assert loss == pytest.approx(expected, rel=1e-6)
     assert np.all(np.diff(losses) <= 1e-9 * losses[0])
     assert losses[-1] < losses[1]
     settings = {
@@ -150,6 +179,7 @@ def test_als_losses_are_the_objective_and_never_rise() -> None:
         "regularization": PENALTY.regularization,
         "unobserved_weight": PENALTY.unobserved_weight,
         "frequency_exponent": PENALTY.frequency_exponent,
+        "rating_weight": rating_weight,
     }
     trained = train_als(ratings, seed=0, device="cpu", **settings)
     assert trained.losses == losses
@@ -158,14 +188,17 @@ def test_als_losses_are_the_objective_and_never_rise() -> None:
 
 
 @pytest.mark.parametrize("n_factors", [1, 5, 40])
+@WEIGHTS
 def test_als_in_batches_of_torch_is_als_compiled(
-    n_factors: int, monkeypatch: pytest.MonkeyPatch
+    weights: RatingWeights, n_factors: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ratings = vstack([draw_ratings(150, 70), csr_matrix((1, 70))], format="csr")
     # A few rows to a batch, and the longest alone.
     monkeypatch.setattr("recsys_core.models.als_half_steps._BATCH_NUMBERS", 20 * n_factors**2)
-    compiled = make_sides(ratings, PENALTY, "cpu")
-    batched = [TorchSide.create(each, PENALTY, "cpu") for each in (ratings, ratings.T.tocsr())]
+    compiled = make_sides(ratings, PENALTY, "cpu", weights)
+    batched = [
+        TorchSide.create(each, PENALTY, "cpu", weights) for each in (ratings, ratings.T.tocsr())
+    ]
     start = draw_start(70, n_factors, 0)
     items, on_device = start, batched[1].to_device(start)
     for _ in range(4):
@@ -176,10 +209,15 @@ def test_als_in_batches_of_torch_is_als_compiled(
 
 
 @pytest.mark.parametrize("n_threads", [2, 5])
-def test_als_does_not_depend_on_the_number_of_threads(n_threads: int) -> None:
+@WEIGHTS
+def test_als_does_not_depend_on_the_number_of_threads(
+    weights: RatingWeights, n_threads: int
+) -> None:
     ratings = draw_users(np.random.default_rng(0).integers(0, 60, 700))
     start = draw_start(N_ITEMS, 12, 0)
-    alone, several = (CompiledSide.create(ratings, PENALTY, n_threads=n) for n in (1, n_threads))
+    alone, several = (
+        CompiledSide.create(ratings, PENALTY, weights, n_threads=n) for n in (1, n_threads)
+    )
     factors, minimum = several.solve(start)
     expected, expected_minimum = alone.solve(start)
     assert are_bit_equal(factors, expected)
@@ -191,6 +229,21 @@ def test_als_solves_in_as_many_threads_as_the_process_has_cpus(
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {2, 5, 7})
     assert CompiledSide.create(GROUPS.ratings, PENALTY).n_threads == 3
+
+
+def test_als_with_ratings_remembers_the_mean_of_those_it_was_trained_on() -> None:
+    ratings = draw_ratings(40, 30)
+    model = train_als(ratings, seed=0, device="cpu", **{**ALS, "rating_weight": 0.4}).model
+    again = AlsModel.from_arrays(model.to_arrays())
+    assert again.weights == RatingWeights(0.4, float(ratings.data.mean(dtype=np.float64)))
+
+
+def test_als_without_ratings_is_saved_as_it_was_before_they_could_weigh() -> None:
+    arrays = make_als(3).to_arrays()
+    assert arrays.keys() == {
+        *("item_factors", "regularization", "unobserved_weight", "frequency_exponent")
+    }
+    assert AlsModel.from_arrays(arrays).weights == EQUAL
 
 
 def test_als_tells_the_fields_of_a_chessboard_apart() -> None:
@@ -251,6 +304,7 @@ BROKEN = {
     "regularization": {"regularization": np.array([0.0])},
     "unobserved weight": {"unobserved_weight": np.array([np.inf])},
     "exponent": {"frequency_exponent": np.array([1.5])},
+    "rating weight": {"rating_weight": np.array([-0.1]), "mean_rating": np.array([3.5])},
     "no number": {"frequency_exponent": np.array([np.nan])},
 }
 

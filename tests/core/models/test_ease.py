@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from recsys_core.errors import DeviceError, TrainingError
 from recsys_core.evaluation.splits import Split, hold_out_at_random
 from recsys_core.linalg.randomized_subspace import find_principal_directions
+from recsys_core.model_form.rating_weights import EQUAL, RatingWeights
 from recsys_core.models.base import TrainedModel
 from recsys_core.models.ease import EaseModel, train_ease
 from recsys_core.models.nmf import train_nmf
@@ -38,18 +39,30 @@ def train(ratings: csr_matrix, **settings: object) -> EaseModel:
     return model
 
 
-def weigh_users(ratings: csr_matrix, exponent: float) -> np.ndarray:
-    """Dense float64 [n_users, n_items]: ones, times (n / mean n)^-b for a user of n ratings."""
+def weigh_ratings(ratings: csr_matrix, rating_weight: float, mean: float) -> np.ndarray:
+    """Dense float64 [n_users, n_items]: 1 + c (r - mean r) where there is a rating."""
     seen = mark_seen(ratings).toarray().astype(np.float64)
-    counts = seen.sum(axis=1)
-    return seen * ((np.maximum(counts, 1) / counts[counts > 0].mean()) ** -exponent)[:, None]
+    return seen * (1 + rating_weight * (ratings.toarray() - mean))
+
+
+def weigh_users(ratings: csr_matrix, exponent: float, rating_weight: float = 0.0) -> np.ndarray:
+    """X dense, float64: each rating's weight, times (n / mean n)^-b for a user of n ratings."""
+    weights = weigh_ratings(ratings, rating_weight, float(ratings.data.mean()))
+    counts = np.diff(ratings.indptr)
+    return (
+        np.maximum(weights, 0)
+        * ((np.maximum(counts, 1) / counts[counts > 0].mean()) ** -exponent)[:, None]
+    )
 
 
 def compute_full_ease(
-    ratings: csr_matrix, regularization: float, activity_exponent: float = 0.0
+    ratings: csr_matrix,
+    regularization: float,
+    activity_exponent: float = 0.0,
+    rating_weight: float = 0.0,
 ) -> np.ndarray:
     """B = I - P diag(P)^-1 with P = (X'X + lambda I)^-1, float64 [n_items, n_items]."""
-    seen = weigh_users(ratings, activity_exponent)
+    seen = weigh_users(ratings, activity_exponent, rating_weight)
     inverse = np.linalg.inv(seen.T @ seen + regularization * np.eye(seen.shape[1]))
     return np.eye(seen.shape[1]) - inverse / np.diag(inverse)
 
@@ -64,8 +77,9 @@ def compute_model_ease(model: EaseModel) -> np.ndarray:
 @pytest.mark.parametrize(("n_users", "n_items"), [(60, 20), (15, 40), (30, 30)])
 @pytest.mark.parametrize("popularity", [0.0, 0.5])
 @pytest.mark.parametrize("activity", [0.0, 0.5])
+@pytest.mark.parametrize("rating_weight", [0.0, 0.2, 0.6])
 def test_ease_of_full_rank_is_ease(
-    n_users: int, n_items: int, popularity: float, activity: float
+    n_users: int, n_items: int, popularity: float, activity: float, rating_weight: float
 ) -> None:
     ratings = draw_ratings(n_users, n_items)
     model = train(
@@ -74,9 +88,10 @@ def test_ease_of_full_rank_is_ease(
         regularization=5.0,
         popularity_exponent=popularity,
         activity_exponent=activity,
+        rating_weight=rating_weight,
     )
     assert model.vectors.shape[1] == min(n_users, n_items)
-    expected = compute_full_ease(ratings, 5.0, activity)
+    expected = compute_full_ease(ratings, 5.0, activity, rating_weight)
     np.testing.assert_allclose(compute_model_ease(model), expected, atol=1e-5)
 
 
@@ -131,6 +146,35 @@ def test_ease_counts_what_is_stored_whatever_the_rating() -> None:
     np.testing.assert_allclose(
         model.fold_in(ratings), (ratings > 0).astype(np.float64) @ model.vectors, rtol=1e-5
     )
+
+
+def test_ease_with_ratings_lets_a_bad_one_count_against_what_is_like_it() -> None:
+    model = train(draw_ratings(40, 20), rating_weight=0.6)
+    new = draw_ratings(30, 20, seed=1)
+    weights = weigh_ratings(new, 0.6, model.weights.mean_rating)
+    assert weights.min() < -0.2
+    np.testing.assert_allclose(model.fold_in(new), weights @ model.vectors, rtol=1e-4, atol=1e-6)
+
+
+def test_ease_with_ratings_goes_by_the_mean_of_those_it_was_trained_on() -> None:
+    ratings = draw_ratings(40, 20)
+    model = EaseModel.from_arrays(train(ratings, rating_weight=0.6).to_arrays())
+    assert model.weights == RatingWeights(0.6, float(ratings.data.mean(dtype=np.float64)))
+
+
+def test_ease_with_ratings_has_no_use_for_an_item_that_is_only_rated_badly() -> None:
+    ratings = draw_ratings(40, 20).tolil()
+    ratings[:, 3] = 0
+    ratings[:5, 3] = 0.5
+    model = train(ratings.tocsr(), n_factors=20, rating_weight=0.6)
+    assert not model.vectors[3].any()
+    assert model.scale[3] == 1.0
+
+
+def test_ease_without_ratings_is_saved_as_it_was_before_they_could_weigh() -> None:
+    arrays = train(draw_ratings(40, 20)).to_arrays()
+    assert arrays.keys() == {"item_factors", "scale"}
+    assert EaseModel.from_arrays(arrays).weights == EQUAL
 
 
 def test_ease_gives_unrated_items_no_score() -> None:

@@ -222,7 +222,7 @@ def test_every_model_of_the_registry_can_answer() -> None:
     liked = csr_matrix(np.where(CATS_AND_DOGS > 1, CATS_AND_DOGS, 0.0))
     for kind, entry in MODELS.items():
         # To some models whatever is rated is liked: theirs is the matrix without what is not.
-        goes_by_ratings = CASES[kind].predicts_ratings
+        goes_by_ratings = CASES[kind].goes_by_ratings
         ratings = csr_matrix(CATS_AND_DOGS) if goes_by_ratings else liked
         settings = {**CASES[kind].settings, **suited.get(kind, {})}
         trained = entry.train(ratings, seed=0, device="cpu", **settings)
