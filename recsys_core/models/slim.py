@@ -160,8 +160,7 @@ def pair_ratings(
     """X and W X by users and by items, without what weighs nothing."""
     counts = np.diff(ratings.indptr)
     of_user = (np.maximum(counts, 1) / counts[counts > 0].mean()) ** (-2 * activity_exponent)
-    values = weights.weigh(_draw_ratings(ratings, seed))
-    np.maximum(values.data, 0.0, out=values.data)
+    values = weights.weigh(_draw_ratings(ratings, seed), least=0.0)
     values.eliminate_zeros()
     values.sort_indices()
     by_item = values.copy()
