@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from benchmarks.timing import Comparison, compare
-from scipy.sparse import csr_matrix, vstack
+from scipy.sparse import csr_matrix, load_npz, vstack
 from threadpoolctl import threadpool_limits
 
 from recsys_core.arrays import Float32Array
@@ -67,6 +67,18 @@ def read_goodbooks(data: Path, min_user_ratings: int = 10) -> csr_matrix:
     return _index(ratings[counts >= min_user_ratings])
 
 
+def read_gowalla(data: Path) -> Split:
+    """Gowalla's published split: 1 where a user checked in at a place; users with test items."""
+    train, test = (
+        csr_matrix(load_npz(data / "gowalla" / f"gowalla_{part}.npz"), dtype=np.float32)
+        for part in ("train", "test")
+    )
+    for part in (train, test):
+        part.sort_indices()
+    users = np.flatnonzero(np.diff(test.indptr) > 0)
+    return Split(train, train[users], test[users])
+
+
 def _index(ratings: pd.DataFrame) -> csr_matrix:
     user, item, rating = (ratings[column] for column in ratings.columns)
     rows, columns = (pd.factorize(ids, sort=True)[0] for ids in (user, item))
@@ -110,14 +122,20 @@ def make_implicit(setting: Setting, iterations: int, seed: int) -> Any:
 
 
 def follow_implicit(
-    split: Split, setting: Setting, seed: int, iterations: Sequence[int]
-) -> list[float]:
+    split: Split,
+    setting: Setting,
+    seed: int,
+    iterations: Sequence[int],
+    measure_factors: Callable[[Float32Array, Float32Array, Split], Any] = measure_ndcg,
+) -> list[Any]:
     """NDCG@10 after each of ``iterations``, with the factors it has of the users then."""
+    # It has factors of those who were trained on: all of them must be measured.
+    assert split.known.shape == split.train.shape
     peer, measured = make_implicit(setting, max(iterations), seed), []
 
     def measure(iteration: int, *_: object) -> None:
         if iteration + 1 in iterations:
-            measured.append(measure_ndcg(peer.user_factors, peer.item_factors, split))
+            measured.append(measure_factors(peer.user_factors, peer.item_factors, split))
 
     with threadpool_limits(1, user_api="blas"):  # its own threads are enough
         peer.fit(_forget_values(split.train), show_progress=False, callback=measure)

@@ -5,13 +5,13 @@
 
 import importlib
 import json
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import click
 from benchmarks import fold_in, top_k_peers
-from benchmarks.timing import Comparison
+from benchmarks.timing import MISSING, Comparison, Row, pass_over
 from benchmarks.top_k_peers import against
 from rich.console import Console
 from rich.table import Table
@@ -73,39 +73,93 @@ LONG: dict[str, Callable[[int], Comparison]] = {
 TABLES = {
     "ease_ranks": ("ease_training", "tabulate_curve"),
     "lists_vs_peers": ("list_quality", "tabulate_lists"),
+    "lists_vs_published": ("published_lists", "tabulate_published"),
+    "slim_scoring": ("top_k_peers", "time_slim_scoring"),
+    "slim_training": ("training_scale", "time_slim"),
     "training_scale": ("training_scale", "measure"),
+    "users_in_training": ("users_in_training", "tabulate_users"),
 }
-"""What is no comparison of two times: tables, minutes each, by name only."""
+"""What is no comparison of two times: rows of figures, minutes each, by name only."""
+
+LONG_PARTS = {"slim_training": ("training_scale", "time_large_slim")}
+"""More rows of a table, with ``--long``."""
+
+
+@dataclass
+class Results:
+    """What was measured so far. It is in the file after each row: the next may take an hour."""
+
+    file: Path | None
+    rows: list[Row] = field(default_factory=list)
+
+    def add(self, name: str, row: Row) -> None:
+        self.rows.append({"name": name, **row})
+        figures = ", ".join(f"{key} {show(value)}" for key, value in row.items())
+        print(f"{name}: {figures}", flush=True)
+        if self.file is not None:
+            partial = self.file.with_name(f"{self.file.name}.partial")
+            partial.write_text(json.dumps(self.rows, indent=2) + "\n")
+            partial.replace(self.file)
+
+    def tabulate(self, name: str, rows: list[Row]) -> Table:
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        table = Table(*columns, title=name)
+        for row in rows:
+            table.add_row(*(show(row.get(column, "")) for column in columns))
+        return table
+
+    def list_tables(self) -> Iterator[Table]:
+        """One of all comparisons, and one of each table's rows."""
+        compared = [row for row in self.rows if row["name"] not in TABLES]
+        if compared:
+            yield self.tabulate("benchmarks", compared)
+        for name in TABLES:
+            rows = [{**row} for row in self.rows if row["name"] == name]
+            for row in rows:
+                del row["name"]
+            if rows:
+                yield self.tabulate(name, rows)
+
+
+def show(value: str | float) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "NO"
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+
+
+def measure(name: str, runs: int, with_long: bool) -> Iterator[Row]:
+    """The rows of one benchmark, as they are measured; the last says so if something is missing."""
+    try:
+        if name in TABLES:
+            parts = [TABLES[name]]
+            if with_long and name in LONG_PARTS:
+                parts.append(LONG_PARTS[name])
+            for module, function in parts:
+                yield from getattr(importlib.import_module(f"benchmarks.{module}"), function)()
+        else:
+            timed = (BENCHMARKS | LONG)[name](runs)
+            yield {**asdict(timed), "ratio": timed.ratio}
+    except MISSING as error:
+        yield pass_over(error)
 
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice([*BENCHMARKS, *LONG, *TABLES]))
-@click.option("--long", "with_long", is_flag=True, help="Also run those that take up to an hour.")
+@click.option("--long", "with_long", is_flag=True, help="Also run what takes up to an hour.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write them here.")
 @click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True)
 def main(names: tuple[str, ...], with_long: bool, json_file: Path | None, runs: int) -> None:
-    """Time ours against a peer; all that are not long where no NAME is given."""
-    everything = BENCHMARKS | LONG
-    for name in names:
-        if name in TABLES:
-            module, function = TABLES[name]
-            Console().print(getattr(importlib.import_module(f"benchmarks.{module}"), function)())
-    if names and set(names) <= set(TABLES):
-        return
-    chosen = [name for name in names if name in everything]
-    chosen = chosen or [*(everything if with_long else BENCHMARKS)]
-    table = Table("benchmark", "ours, s", "peer, s", "ratio", "runs", "exact")
-    rows = []
-    for name in chosen:
-        timed = everything[name](runs)
-        rows.append({"name": name, **asdict(timed), "ratio": timed.ratio})
-        numbers = (f"{value:.3g}" for value in (timed.ours, timed.peer, timed.ratio))
-        table.add_row(name, *numbers, str(timed.runs), "yes" if timed.exact else "NO")
-        print(f"{name}: ratio {timed.ratio:.2f}", flush=True)
-    Console().print(table)
-    if json_file is not None:
-        json_file.write_text(json.dumps(rows, indent=2) + "\n")
-    if not all(row["exact"] for row in rows):
+    """Time ours against a peer; all that are not long where no NAME is given.
+
+    What lacks its data or its peer on this machine is passed over, by name.
+    """
+    results = Results(json_file)
+    for name in names or (BENCHMARKS | LONG if with_long else BENCHMARKS):
+        for row in measure(name, runs, with_long):
+            results.add(name, row)
+    for table in results.list_tables():
+        Console().print(table)
+    if not all(row.get("exact", True) for row in results.rows):
         raise SystemExit(1)
 
 

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 from benchmarks.als_training import DATA, Setting, make_implicit, measure_ndcg, read_goodbooks
-from benchmarks.timing import Comparison, compare
-from rich.table import Table
+from benchmarks.timing import Comparison, Row, compare
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
@@ -64,17 +63,16 @@ def measure_curve(ratings: csr_matrix, seed: int) -> Iterator[Point]:
         yield Point(n_factors, ndcg, trained - started, scored - trained)
 
 
-def tabulate_curve() -> Table:
+def tabulate_curve() -> Iterator[Row]:
     """Means of three seeds on goodbooks-10k."""
     ratings = read_goodbooks(DATA)
-    table = Table("rank", "NDCG@10", "train, s", "score, s")
     for points in zip(*(measure_curve(ratings, seed) for seed in range(3)), strict=True):
-        columns = [[p.ndcg for p in points], [p.train_seconds for p in points]]
-        ndcg, seconds = (float(np.mean(column)) for column in columns)
-        score = float(np.mean([p.score_seconds for p in points]))
-        table.add_row(str(points[0].n_factors), f"{ndcg:.4f}", f"{seconds:.1f}", f"{score:.1f}")
-        print(points, flush=True)
-    return table
+        yield {
+            "rank": points[0].n_factors,
+            "NDCG@10": float(np.mean([point.ndcg for point in points])),
+            "train, s": float(np.mean([point.train_seconds for point in points])),
+            "score, s": float(np.mean([point.score_seconds for point in points])),
+        }
 
 
 def vs_implicit(runs: int) -> Comparison:

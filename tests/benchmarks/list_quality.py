@@ -1,13 +1,16 @@
-"""NDCG@10 of every model and of their peers on real ratings, all items ranked, mean of 3 seeds.
+"""NDCG@10 of every model and of its peers on real ratings, all items ranked, mean of some seeds.
 
     ./spark-submit.sh bench lists_vs_peers
 
-A random fifth of each user's ratings is held out. Each model has a small grid around the best of
-wider searches (``tune``; ``als_training``), each peer too: a cell is the best of its grid.
+A random fifth of each user's ratings is held out. "Any": all of it is relevant. "Liked": only what
+was rated 4 or more, for users who have such. Every model and every peer has a small grid around the
+best of wider searches (``tune``; ``als_training``). A point of it is chosen once, on a fifth held
+out of the first seed's training part, and used for all seeds: no test part has a say in it.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,173 +18,385 @@ from benchmarks.als_training import (
     DATA,
     Setting,
     follow_implicit,
-    measure_ndcg,
     read_goodbooks,
     read_movielens,
 )
-from rich.table import Table
+from benchmarks.timing import MISSING, Row, pass_over
+from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.sparse import csr_matrix, vstack
 
+from recsys_core.arrays import BoolArray, Csr, Float32Array
 from recsys_core.evaluation.baselines import PopularityModel
-from recsys_core.evaluation.splits import Split, hold_out_at_random, hold_out_users
+from recsys_core.evaluation.metrics import measure_lists, rank_users
+from recsys_core.evaluation.splits import Split, hold_out_at_random, hold_out_users, take_ratings
 from recsys_core.model_form.item_model import ItemModel
 from recsys_core.models.registry import MODELS
+from recsys_core.ranking.top_k import RankedItems, TopKScorer
 from recsys_core.sparse import mark_seen
 
-_SEEDS = 3
-_NMF = {"init": "nndsvda", "max_iter": 100, "tol": 1e-3, "l1_ratio": 0.0}
-_EASE = {"popularity_exponent": 0.25, "activity_exponent": 0.25, "power_iterations": 2}
+K, LIKED = 10, 4.0
+HELD_OUT = 0.2
+NEW_USER_SEEDS = 3
+USERS_AT_ONCE = 1_024
+"""Whose dense scores are in memory."""
 
+Settings = dict[str, Any]
 Grid = dict[str, list[Any]]
 
-OURS: dict[str, dict[str, tuple[str, dict[str, Any], Grid]]] = {
-    "ml-latest-small": {
-        "nmf, as the notebooks": (
-            "nmf",
-            {**_NMF, "regularization": 0.0, "binary": False},
-            {"n_components": [10, 15, 20, 55]},
-        ),
-        "nmf, penalized, of 0/1": (
-            "nmf",
-            {**_NMF, "regularization": 0.01, "binary": True},
-            {"n_components": [80, 160]},
-        ),
-        "als": (
-            "als",
-            {"n_factors": 128, "frequency_exponent": 1.0},
-            {"iterations": [10], "regularization": [0.012], "unobserved_weight": [0.5, 0.7]},
-        ),
-        "ease, rank 256": (
-            "ease",
-            {**_EASE, "popularity_exponent": 0.0, "scaling": "diagonal", "n_factors": 256},
-            {"regularization": [200.0, 300.0]},
-        ),
-    },
-    "goodbooks-10k": {
-        "nmf, penalized, of 0/1": (
-            "nmf",
-            {**_NMF, "regularization": 0.001, "binary": True},
-            {"n_components": [100]},
-        ),
-        "als": (
-            "als",
-            {"n_factors": 256, "frequency_exponent": 0.0, "iterations": 3},
-            {"regularization": [2.5], "unobserved_weight": [1 / 19]},
-        ),
-        **{
-            f"ease, rank {rank}": (
+
+@dataclass(frozen=True)
+class Candidate:
+    """One of our models: its fixed settings, and those to choose from."""
+
+    kind: str
+    fixed: Settings = field(default_factory=dict)
+    grid: Grid = field(default_factory=dict)
+    parts: dict[str, str] = field(default_factory=dict)
+    """Of a model made of others: by the name of a part, the candidate above whose chosen settings
+    are the part's."""
+
+    def take_parts(self, chosen: dict[str, Settings]) -> Settings:
+        """The fixed settings, those of the parts among them."""
+        return {**self.fixed, **{part: chosen[name] for part, name in self.parts.items()}}
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Ratings, and what is tried on them."""
+
+    read: Callable[..., csr_matrix]
+    n_seeds: int
+    ours: dict[str, Candidate]
+    implicit: list[Setting]
+    implicit_iterations: list[int]
+    ease_regularization: list[float]
+    """Of full EASE."""
+
+
+_NMF = {"init": "nndsvda", "max_iter": 100, "tol": 1e-3, "l1_ratio": 0.0}
+_EASE = {"popularity_exponent": 0.25, "activity_exponent": 0.25, "power_iterations": 2}
+_SLIM = {"neighbours": 50, "activity_exponent": 0.25, "rating_weight": 0.2}
+BLEND = Candidate("blend", {"low_rank": "als", "weight": None}, {}, {"slim": "slim", "als": "als"})
+"""Its weight is found by its own trainer, on a split of what it is given."""
+
+DATA_SETS = {
+    "ml-latest-small": DataSet(
+        read_movielens,
+        n_seeds=5,
+        ours={
+            "nmf, as the notebooks": Candidate(
+                "nmf",
+                {**_NMF, "regularization": 0.0, "binary": False},
+                {"n_components": [10, 15, 20, 55]},
+            ),
+            "nmf, penalized, of 0/1": Candidate(
+                "nmf",
+                {**_NMF, "regularization": 0.01, "binary": True},
+                {"n_components": [80, 160]},
+            ),
+            "als": Candidate(
+                "als",
+                {"n_factors": 128, "frequency_exponent": 1.0, "iterations": 10},
+                {"regularization": [0.012], "unobserved_weight": [0.5, 0.7]},
+            ),
+            "ease, rank 256": Candidate(
                 "ease",
-                {**_EASE, "scaling": "length", "n_factors": rank},
-                {"regularization": [5.0]},
-            )
-            for rank in (256, 512, 1024)
+                {**_EASE, "popularity_exponent": 0.0, "scaling": "diagonal", "n_factors": 256},
+                {"regularization": [200.0, 300.0]},
+            ),
+            "slim": Candidate(
+                "slim",
+                _SLIM,
+                {"regularization": [70.0, 100.0, 150.0], "popularity_exponent": [0.0, 0.1]},
+            ),
+            "blend": BLEND,
         },
-    },
-}
-"""By data set and name: the model, its fixed settings, and those tried."""
-IMPLICIT: dict[str, tuple[list[Setting], list[int]]] = {
-    "ml-latest-small": (
-        [Setting(*point) for point in itertools.product([64, 128], [10.0, 30.0], [3.0, 5.0])],
-        [10, 15, 30],
+        implicit=[
+            Setting(*point) for point in itertools.product([64, 128], [10.0, 30.0], [3.0, 5.0])
+        ],
+        implicit_iterations=[10, 15, 30],
+        ease_regularization=[100.0, 200.0, 300.0, 500.0],
     ),
-    "goodbooks-10k": (
-        [Setting(*point) for point in itertools.product([128, 256], [10.0, 50.0], [10.0, 20.0])],
-        [2, 3, 5, 15],
+    "goodbooks-10k": DataSet(
+        read_goodbooks,
+        n_seeds=3,
+        ours={
+            "nmf, penalized, of 0/1": Candidate(
+                "nmf",
+                {**_NMF, "regularization": 0.001, "binary": True},
+                {"n_components": [100]},
+            ),
+            "als": Candidate(
+                "als",
+                {"n_factors": 256, "frequency_exponent": 0.0, "iterations": 3},
+                {"regularization": [2.5], "unobserved_weight": [1 / 19]},
+            ),
+            **{
+                f"ease, rank {rank}": Candidate(
+                    "ease",
+                    {**_EASE, "scaling": "length", "n_factors": rank},
+                    {"regularization": [5.0]},
+                )
+                for rank in (256, 512, 1024)
+            },
+            "slim": Candidate(
+                "slim",
+                _SLIM,
+                {"regularization": [20.0, 30.0, 50.0], "popularity_exponent": [0.0, 0.1]},
+            ),
+            "blend": BLEND,
+        },
+        implicit=[
+            Setting(*point) for point in itertools.product([128, 256], [10.0, 50.0], [10.0, 20.0])
+        ],
+        implicit_iterations=[2, 3, 5, 15],
+        ease_regularization=[30.0, 60.0, 100.0, 200.0],
     ),
 }
-READ = {"ml-latest-small": read_movielens, "goodbooks-10k": read_goodbooks}
 
 
-def measure_model(model: ItemModel, split: Split) -> float:
-    return measure_ndcg(model.fold_in(split.known), model.item_factors, split)
+# --- How good lists are ---------------------------------------------------------------------------
 
 
-def find_best(splits: list[Split], kind: str, fixed: dict[str, Any], grid: Grid) -> float:
-    """The best mean over the splits of any setting."""
-    means = []
-    for values in itertools.product(*grid.values()):
-        settings = {**fixed, **dict(zip(grid, values, strict=True))}
-        scores = [
-            measure_model(
-                MODELS[kind].train(split.train, seed=seed, device="cpu", **settings).model, split
-            )
-            for seed, split in enumerate(splits)
-        ]
-        means.append(float(np.mean(scores)))
-    return max(means)
+@dataclass(frozen=True)
+class Quality:
+    """NDCG@10 by both ideas of what is relevant."""
+
+    any: float
+    liked: float
+    """0 where nobody has a liked item held out."""
+
+    @property
+    def both(self) -> float:
+        """What settings are chosen by."""
+        return (self.any + self.liked) / 2
+
+    @classmethod
+    def average(cls, each: list["Quality"]) -> "Quality":
+        return cls(*(float(np.mean([getattr(q, name) for q in each])) for name in ("any", "liked")))
 
 
-def find_best_implicit(splits: list[Split], settings: list[Setting], rounds: list[int]) -> float:
-    means = [
-        np.mean(
-            [follow_implicit(split, setting, seed, rounds) for seed, split in enumerate(splits)], 0
-        )
-        for setting in settings
-    ]
-    return float(np.max(means))
+def measure_quality(lists: RankedItems, held_out: Csr) -> Quality:
+    """Of a list for each row of ``held_out``."""
+    liked = take_ratings(held_out, held_out.data >= LIKED)
+    has_liked = np.diff(liked.indptr) > 0
+    return Quality(
+        find_metric("ndcg", lists, held_out, K),
+        find_metric("ndcg", take_lists(lists, has_liked), liked[has_liked], K)
+        if has_liked.any()
+        else 0.0,
+    )
 
 
-def measure_full_ease(
-    splits: list[Split], activity_exponents: tuple[float, ...]
-) -> Iterator[float]:
-    """Full EASE by its item x item inverse, the best of lambda, as published and with weights."""
-    for exponent in activity_exponents:
-        yield max(
-            float(np.mean([_full_ease(split, regularization, exponent) for split in splits]))
-            for regularization in (200.0, 300.0)
-        )
+def find_metric(name: str, lists: RankedItems, relevant: Csr, k: int) -> float:
+    return next(each.value for each in measure_lists(lists, relevant, [k]) if each.metric == name)
 
 
-def _full_ease(split: Split, regularization: float, exponent: float) -> float:
+def take_lists(lists: RankedItems, users: BoolArray) -> RankedItems:
+    """Those of some users."""
+    listed = users[lists.user_row]
+    return RankedItems(lists.counts[users], lists.item_index[listed], lists.score[listed])
+
+
+def measure_model(model: ItemModel, split: Split) -> Quality:
+    return measure_quality(rank_users(model, split.known, K), split.held_out)
+
+
+# --- Settings -------------------------------------------------------------------------------------
+
+
+def choose_settings(
+    train_part: Csr,
+    kind: str,
+    fixed: Settings,
+    grid: Grid,
+    score: Callable[[ItemModel, Split], float] = lambda model, split: (
+        measure_model(model, split).both
+    ),
+) -> Settings:
+    """The best of the grid on a fifth of each user's ratings in ``train_part`` alone."""
+    points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    if len(points) == 1:
+        return {**fixed, **points[0]}
+    inner = hold_out_at_random(train_part, fraction=HELD_OUT, seed=0)
+
+    def try_point(point: Settings) -> float:
+        value = score(train(kind, inner.train, {**fixed, **point}, 0), inner)
+        print(f"{kind} {point}: {value:.4f}", flush=True)
+        return value
+
+    return {**fixed, **max(points, key=try_point)}
+
+
+def train(kind: str, ratings: Csr, settings: Settings, seed: int) -> ItemModel:
+    return MODELS[kind].train(ratings, seed=seed, device="cpu", **settings).model
+
+
+def list_settings(settings: Settings, grid: Grid) -> str:
+    """What was chosen, of what there was to choose from."""
+    return ", ".join(f"{name} {settings[name]:.4g}" for name in grid if len(grid[name]) > 1)
+
+
+# --- Peers ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Lists of a peer: how good they are on a split by each of its settings."""
+
+    settings: Callable[[DataSet], list[Any]]
+    measure: Callable[[Split, int, list[Any]], list[Quality]]
+    """Of each of some settings, by the seed of the split."""
+
+
+def measure_popularity(split: Split, seed: int, settings: list[Any]) -> list[Quality]:
+    return [measure_model(PopularityModel.of(split.train), split) for _ in settings]
+
+
+def list_implicit(data: DataSet) -> list[tuple[Setting, int]]:
+    return [*itertools.product(data.implicit, data.implicit_iterations)]
+
+
+def measure_implicit(split: Split, seed: int, settings: list[tuple[Setting, int]]) -> list[Quality]:
+    """A training for each setting, measured after each of its iterations."""
+
+    def measure(users: Float32Array, items: Float32Array, split: Split) -> Quality:
+        return measure_quality(TopKScorer(items, K).rank(users, split.known), split.held_out)
+
+    measured = {}
+    for setting, points in itertools.groupby(settings, key=lambda point: point[0]):
+        iterations = [iteration for _, iteration in points]
+        each = follow_implicit(split, setting, seed, iterations, measure)
+        measured |= dict(zip(itertools.product([setting], iterations), each, strict=True))
+    return [measured[point] for point in settings]
+
+
+def measure_full_ease(split: Split, seed: int, settings: list[float]) -> list[Quality]:
+    """EASE as published, by its item x item inverse."""
     seen = mark_seen(split.train)
-    counts = np.diff(seen.indptr)
-    seen.data *= np.repeat((counts / counts.mean()) ** -exponent, counts).astype(np.float32)
     gram = (seen.T @ seen).toarray().astype(np.float64)
-    inverse = np.linalg.inv(gram + regularization * np.eye(len(gram)))
-    weights = np.eye(len(gram)) - inverse / np.diag(inverse)
-    users = mark_seen(split.known).toarray()
-    return measure_ndcg(users, np.ascontiguousarray(weights.T, dtype=np.float32), split)
+    return [
+        measure_quality(
+            rank_densely(solve_full_ease(gram, regularization), split.known), split.held_out
+        )
+        for regularization in settings
+    ]
 
 
-def compare_new_users(ratings: csr_matrix, kind: str, settings: dict[str, Any]) -> float:
+def solve_full_ease(gram: np.ndarray, regularization: float) -> Float32Array:
+    """B = I - P / diag P, with zeros on the diagonal, for P the inverse of gram + lambda I."""
+    wide = np.asfortranarray(gram)
+    wide[np.diag_indices(len(gram))] += regularization
+    # Half the work of a general inverse; the upper triangle alone comes out of it.
+    half = dpotri(dpotrf(wide, overwrite_a=1)[0], overwrite_c=1)[0]
+    half = np.triu(half)
+    inverse = half + np.triu(half, 1).T
+    weights = (inverse / -np.diag(inverse)).astype(np.float32)
+    np.fill_diagonal(weights, 0.0)
+    return weights
+
+
+def rank_densely(weights: Float32Array, known: Csr) -> RankedItems:
+    """The best items by x B that are not in ``known``, from all scores of some users at a time."""
+    parts = []
+    for start in range(0, known.shape[0], USERS_AT_ONCE):
+        seen = mark_seen(known[start : start + USERS_AT_ONCE])
+        scores = seen @ weights
+        scores[seen.nonzero()] = -np.inf
+        best = np.argpartition(scores, -K, axis=1)[:, -K:]
+        order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
+        parts.append(np.take_along_axis(best, order, axis=1))
+    listed = np.concatenate(parts).astype(np.int32)
+    # All have more than K unseen items. Only the order of the scores is asked for.
+    scores = np.tile(-np.arange(K, dtype=np.float32), len(listed))
+    return RankedItems(np.full(len(listed), K), listed.ravel(), scores)
+
+
+PEERS = {
+    "popularity": Peer(lambda _: [""], measure_popularity),
+    "implicit's ALS": Peer(list_implicit, measure_implicit),
+    "full EASE": Peer(lambda data: data.ease_regularization, measure_full_ease),
+}
+
+
+def measure_peer(peer: Peer, data: DataSet, splits: list[Split]) -> tuple[Any, Quality]:
+    """The setting chosen on the first training part, and the mean over the splits by it."""
+    settings = peer.settings(data)
+    best = settings[0]
+    if len(settings) > 1:
+        inner = hold_out_at_random(splits[0].train, fraction=HELD_OUT, seed=0)
+        tried = [quality.both for quality in peer.measure(inner, 0, settings)]
+        print(*zip(settings, tried, strict=True), sep="\n", flush=True)
+        best = settings[int(np.argmax(tried))]
+    each = [peer.measure(split, seed, [best])[0] for seed, split in enumerate(splits)]
+    return best, Quality.average(each)
+
+
+# --- The table ------------------------------------------------------------------------------------
+
+
+def compare_new_users(ratings: csr_matrix, kind: str, settings: Settings) -> float:
     """NDCG@10 of users folded in from half of their ratings, over theirs when trained on that."""
     ratios = []
-    for seed in range(_SEEDS):
+    for seed in range(NEW_USER_SEEDS):
         new = hold_out_users(ratings, fraction=0.2, known_fraction=0.5, seed=seed)
         both = vstack([new.train, new.known], format="csr")
-        train = MODELS[kind].train
-        models = [
-            train(part, seed=seed, device="cpu", **settings).model for part in (new.train, both)
-        ]
-        folded, trained = (measure_model(model, new) for model in models)
+        models = [train(kind, part, settings, seed) for part in (new.train, both)]
+        folded, trained = (measure_model(model, new).any for model in models)
         ratios.append(folded / trained)
     return float(np.mean(ratios))
 
 
-def tabulate_lists() -> Table:
-    table = Table("data", "model", "NDCG@10", "new users / trained on")
-    for data, read in READ.items():
-        ratings = read(DATA)
-        splits = [hold_out_at_random(ratings, fraction=0.2, seed=seed) for seed in range(_SEEDS)]
+def tabulate_lists() -> Iterator[Row]:
+    for name, data in DATA_SETS.items():
+        try:
+            ratings = data.read(DATA)
+        except MISSING as error:
+            yield pass_over(error, data=name)
+            continue
+        yield from ({"data": name, **row} for row in compare_lists(data, ratings))
 
-        def add(name: str, ndcg: float, new_users: str = "", data: str = data) -> None:
-            table.add_row(data, name, f"{ndcg:.4f}", new_users)
-            print(data, name, f"{ndcg:.4f}", new_users, flush=True)
 
-        add(
-            "popularity",
-            float(np.mean([measure_model(PopularityModel.of(s.train), s) for s in splits])),
-        )
-        add("implicit's ALS", find_best_implicit(splits, *IMPLICIT[data]))
-        if data == "ml-latest-small":
-            for name, ndcg in zip(
-                ("full EASE", "full EASE, users weighted"),
-                measure_full_ease(splits, (0.0, 0.25)),
-                strict=True,
-            ):
-                add(name, ndcg)
-        for name, (kind, fixed, grid) in OURS[data].items():
-            settings = {**fixed, **{key: values[-1] for key, values in grid.items()}}
-            ratio = compare_new_users(ratings, kind, settings)
-            add(name, find_best(splits, kind, fixed, grid), f"{ratio:.3f}")
-    return table
+def compare_lists(data: DataSet, ratings: csr_matrix) -> Iterator[Row]:
+    """Peers first, then ours over them."""
+    splits = [
+        hold_out_at_random(ratings, fraction=HELD_OUT, seed=seed) for seed in range(data.n_seeds)
+    ]
+    peers: dict[str, Quality] = {}
+    for name, peer in PEERS.items():
+        try:
+            setting, peers[name] = measure_peer(peer, data, splits)
+        except MISSING as error:
+            yield pass_over(error, model=name)
+            continue
+        yield {**_show_quality(name, peers[name]), "chosen": f"{setting}"}
+    chosen: dict[str, Settings] = {}
+    for name, candidate in data.ours.items():
+        if candidate.kind not in MODELS:
+            continue
+        fixed = candidate.take_parts(chosen)
+        settings = choose_settings(splits[0].train, candidate.kind, fixed, candidate.grid)
+        chosen[name] = settings
+        each = [
+            measure_model(train(candidate.kind, split.train, settings, seed), split)
+            for seed, split in enumerate(splits)
+        ]
+        yield {
+            **_show_quality(name, Quality.average(each)),
+            **_show_ratios(Quality.average(each), peers),
+            "new / trained on": compare_new_users(ratings, candidate.kind, settings),
+            "chosen": list_settings(settings, candidate.grid),
+        }
+
+
+def _show_quality(model: str, quality: Quality) -> Row:
+    return {"model": model, "any": quality.any, "liked": quality.liked}
+
+
+def _show_ratios(ours: Quality, peers: dict[str, Quality]) -> Row:
+    return {
+        f"{relevant} / {peer}": getattr(ours, relevant) / getattr(peers[peer], relevant)
+        for peer in ("full EASE", "implicit's ALS")
+        if peer in peers
+        for relevant in ("any", "liked")
+    }

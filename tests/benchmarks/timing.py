@@ -1,9 +1,20 @@
-"""Two sides of a comparison, timed in turn."""
+"""What benchmarks give back: two sides timed in turn, rows of figures, or why there are none."""
 
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+
+Row = dict[str, str | float]
+"""Figures by the names of their columns."""
+
+MISSING = (FileNotFoundError, ModuleNotFoundError)
+"""What is raised where data or a peer is not on this machine: no failure of what is measured."""
+
+
+def pass_over(error: Exception, **row: str) -> Row:
+    """The row of what could not be measured, and why."""
+    return {**row, "passed over": f"{error}"}
 
 
 @dataclass(frozen=True)
