@@ -1,6 +1,6 @@
 """Lists of models with a sparse part are those of the dense definition, to the last tie."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -13,7 +13,9 @@ from recsys_core.model_form.item_model import FoldedUsers
 from recsys_core.model_form.item_weights import ItemWeights
 from recsys_core.model_form.rating_weights import RatingWeights
 from recsys_core.ranking import top_k
+from recsys_core.ranking.list_rules import ListRules, group_items
 from recsys_core.ranking.model_scorer import ModelScorer
+from recsys_core.ranking.ruled_lists import RuledScorer
 from recsys_core.ranking.sparse_top_k import SparseTopKScorer
 from recsys_core.ranking.top_k import RankedItems, TopKScorer
 
@@ -187,3 +189,24 @@ def test_impossible_calls_are_refused() -> None:
         scorer = ModelScorer(Parts(parts.item_factors[:, :columns], parts.item_weights), 3)
         with pytest.raises(ValueError, match="scores within float32"):
             scorer.rank(FoldedUsers(users.factors[:, :columns], users.seen, huge))
+
+
+@settings(max_examples=60, deadline=None)
+@given(nights(), st.sampled_from([1, 2, 100]), st.sampled_from([-np.inf, 0.0]))
+def test_rules_hold_for_both_parts(night: Night, cap: int, min_score: float) -> None:
+    """At most ``cap`` items of each of three clusters, taken in order of the exact scores."""
+    n_items = len(night.parts.item_factors)
+    cluster = (np.arange(n_items) % 3).astype(np.int32)
+    rules = ListRules(
+        group_items([None] * n_items, {}, cluster, cap), night.allowed, min_score=min_score
+    )
+    lists, _ = RuledScorer(night.parts, night.k, rules).rank(night.users)
+    scores = score_densely(night)
+    whole = rank_by_sort(replace(night, k=n_items))
+    for user, found in enumerate(split_lists(lists)):
+        counts, expected = [0, 0, 0], []
+        for item in whole[user]:
+            if scores[user, item] >= min_score and counts[cluster[item]] < cap:
+                counts[cluster[item]] += 1
+                expected.append(item)
+        assert found == expected[: night.k]
