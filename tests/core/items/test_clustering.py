@@ -267,6 +267,8 @@ def test_of_equally_known_or_near_items_the_first_names_the_cluster() -> None:
     # The last that counts as known is t2, as t1 is, however near t3 is.
     assert name([0] * 6, titles, [*nothing], known, [9, 5, 5, 1, 1, 1]) == {0: "t1"}
     assert name([0] * 6, titles, [*nothing], known, [9, 5, 4, 1, 1, 1]) == {0: "t2"}
+    # As near, and better known: still the first.
+    assert name([0] * 6, titles, [*nothing], [3, 9, 10, 9, 1, 1], [5] * 6) == {0: "t1"}
 
 
 def test_an_item_without_a_title_does_not_name_nor_count() -> None:
