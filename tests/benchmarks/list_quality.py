@@ -285,7 +285,7 @@ def measure_full_ease(split: Split, seed: int, settings: list[float]) -> list[Qu
 
 def solve_full_ease(gram: np.ndarray, regularization: float) -> Float32Array:
     """B = I - P / diag P, with zeros on the diagonal, for P the inverse of gram + lambda I."""
-    wide = np.asfortranarray(gram)
+    wide = np.array(gram, order="F")  # a copy: it is overwritten
     wide[np.diag_indices(len(gram))] += regularization
     # Half the work of a general inverse; the upper triangle alone comes out of it.
     half = dpotri(dpotrf(wide, overwrite_a=1)[0], overwrite_c=1)[0]

@@ -199,7 +199,9 @@ def test_settings_are_chosen_by_ratings_that_were_held_out_of_training() -> None
 
 def test_full_ease_is_the_minimum_of_its_objective() -> None:
     seen = (draw_ratings() > 0).astype(np.float64).toarray()
-    weights = solve_full_ease(seen.T @ seen, 3.0).astype(np.float64)
+    gram = np.asfortranarray(seen.T @ seen)
+    weights = solve_full_ease(gram, 3.0).astype(np.float64)
+    assert np.array_equal(gram, seen.T @ seen)  # the next lambda begins with it
     gradient = seen.T @ (seen @ weights - seen) + 3.0 * weights
     np.fill_diagonal(gradient, 0.0)  # held at zero, where the objective has no minimum
     assert np.abs(gradient).max() < 1e-3
