@@ -14,8 +14,6 @@ from recsys_core.evaluation.comparison import evaluate_models
 from recsys_core.evaluation.metrics import (
     UserMeasure,
     draw_means,
-    measure_catalogue,
-    measure_coverage,
     measure_lists,
     measure_predictions,
     predict_ratings,
@@ -76,15 +74,6 @@ def test_items_with_names_in_another_order_than_their_ranks_keep_their_ranks() -
         measures = measure_lists(make_lists(items), relevant, [3])
         (mrr,) = [measure.value for measure in measures if measure.metric == "mrr"]
         assert mrr == pytest.approx(1 / (place + 1))
-
-
-def test_the_catalogue_metrics_count_what_is_listed() -> None:
-    rating_count = np.arange(10) * 10
-    by_name = {m.metric: m for m in measure_catalogue(LISTS, rating_count, [3])}
-    assert by_name["popularity"].value == pytest.approx((70 + 20 + 50 + 10 + 0 + 30) / 6)
-    assert by_name["full_lists"].value == pytest.approx(2 / 3)
-    assert measure_coverage(LISTS, 10, 2) == 4 / 10
-    assert measure_coverage(LISTS, 10, 4) == 7 / 10
 
 
 def test_lists_leave_out_what_is_known_and_hold_the_best_of_the_rest() -> None:
