@@ -135,7 +135,7 @@ def measure_metric(
     """One metric of one model, as ``evaluate_models`` has it, without what surrounds it.
 
     Raises:
-        KeyError: there is no such metric.
+        KeyError: there is no such metric, or no bound of what is liked.
         ValueError: as ``evaluate_models``.
     """
     if k is None:
@@ -143,7 +143,9 @@ def measure_metric(
         measures = measure_predictions(predicted, split.held_out)
     else:
         metric, is_liked = split_liked(metric)
-        if is_liked and min_liked_rating is not None:
+        if is_liked:
+            if min_liked_rating is None:
+                raise KeyError(f"{LIKED}{metric}, without min_liked_rating")
             min_relevant_rating = max(min_relevant_rating, min_liked_rating)
         known, relevant = _take_relevant(split, min_relevant_rating)
         measures = measure_lists(rank_users(model, known, k), relevant, [k])
