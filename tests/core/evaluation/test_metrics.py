@@ -211,14 +211,14 @@ def test_liking_cannot_be_measured_where_nothing_is_liked() -> None:
 
 def test_models_are_described_by_one_account_of_the_training_ratings() -> None:
     """Two models with the same lists are of the same makeup, whatever their factors."""
-    train = csr_matrix(np.array([[5, 1, 0, 0], [2, 4, 3, 0], [0, 0, 1, 0]], np.float32))
+    train = csr_matrix(np.array([[5, 1, 0, 0], [2, 0, 3, 0], [0, 0, 1, 0]], np.float32))
     held_out = csr_matrix(np.array([[0, 0, 4, 0], [0, 0, 0, 4], [4, 0, 0, 0]], np.float32))
     split = Split(train, train, held_out)
     evaluation = evaluate_models({}, split, cutoffs=[2], rating_range=(0.5, 5.0))
-    # Lists by popularity: items 2, 3; item 3; items 0, 1.
+    # Lists by popularity: items 2, 3; items 1, 3; items 0, 1, which one user of 2 and 1 share.
     values = {value.metric: value.value for value in evaluation.metrics["popularity"]}
-    assert values["diversity"] == pytest.approx((1 + 0 + 0) / 3, abs=1e-12)
-    assert values["novelty"] == pytest.approx((3 * np.log2(3 / 2) + 2 * np.log2(3)) / 5)
+    assert values["diversity"] == pytest.approx((1 + 1 + 1 - 1 / np.sqrt(2)) / 3)
+    assert values["novelty"] == pytest.approx((2 * np.log2(3 / 2) + 4 * np.log2(3)) / 6)
     assert values["coverage"] == 1
-    assert values["gini"] == pytest.approx(3 / 20)  # lists of each item: 1, 1, 1, 2
+    assert values["gini"] == pytest.approx(1 / 6)  # lists of each item: 1, 2, 1, 2
     assert evaluation.find("popularity", "gini", 2).low is None
