@@ -35,6 +35,7 @@ def evaluate(
     from jobs.experiments.bring_ratings import bring_ratings
     from jobs.experiments.evaluation_table import (
         tabulate_lists,
+        tabulate_makeup,
         tabulate_predictions,
         write_evaluation,
     )
@@ -56,6 +57,7 @@ def evaluate(
         )
     for k in config.evaluate.cutoffs:
         print_table(tabulate_lists(report, k))
+        print_table(tabulate_makeup(report, k))
     predictions = tabulate_predictions(report)
     if predictions is not None:
         print_table(predictions)

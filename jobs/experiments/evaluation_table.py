@@ -1,38 +1,92 @@
 """An evaluation as tables for the terminal, and as files."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+from rich import box
 from rich.table import Table
 
 from jobs.errors import JobError
 from jobs.stages.evaluate import EvaluationReport
 from recsys_core.evaluation.comparison import MetricValue
-from recsys_core.evaluation.metric_names import PREDICTION_METRICS
+from recsys_core.evaluation.metric_names import (
+    CATALOGUE_METRICS,
+    LIKED,
+    PREDICTION_METRICS,
+    RANKING_METRICS,
+    split_liked,
+)
 
 _TABLE_FILE, _JSON_FILE = "evaluation.parquet", "evaluation.json"
 
 
 def tabulate_lists(report: EvaluationReport, k: int) -> Table:
-    """One line a model: its metrics of lists of length ``k``, the one selected by with interval."""
+    """How good lists of length ``k`` are: two lines a model, by any rating and by what was liked.
+
+    The metric that models are compared by has its interval.
+    """
     evaluation, (selected, _) = report.evaluation, report.config.metric
-    table = Table(title=f"lists of {k}, {evaluation.n_users:,} users", title_justify="left")
-    table.add_column("model", no_wrap=True)
-    first = next(iter(evaluation.metrics.values()))
-    names = [value.metric for value in first if value.k == k]
-    for name in names:
-        table.add_column(name.replace("_", " "), justify="right")
+    table = _start_table(f"lists of {k}, {evaluation.n_users:,} users{_describe_liking(report)}")
+    _add_columns(table, ["model", *RANKING_METRICS])
+    is_selected = [name == split_liked(selected)[0] for name in RANKING_METRICS]
+
+    def add_row(label: str, model: str, prefix: str) -> None:
+        values = [evaluation.find(model, prefix + name, k) for name in RANKING_METRICS]
+        table.add_row(label, *map(_show, values, is_selected))
+
     for model in evaluation.metrics:
-        values = [evaluation.find(model, name, k) for name in names]
-        table.add_row(model, *(_show(value, value.metric == selected) for value in values))
+        add_row(model, model, "")
+        if evaluation.n_users_liking:
+            add_row("  liked", model, LIKED)
     return table
+
+
+def tabulate_makeup(report: EvaluationReport, k: int) -> Table:
+    """What lists of length ``k`` are made of: one line a model."""
+    table = _start_table(f"what lists of {k} are made of")
+    _add_columns(table, ["model", *CATALOGUE_METRICS])
+    for model in report.evaluation.metrics:
+        values = (report.evaluation.find(model, name, k) for name in CATALOGUE_METRICS)
+        table.add_row(model, *(_show(value, False) for value in values))
+    return table
+
+
+def _describe_liking(report: EvaluationReport) -> str:
+    """What the title says of liking: from which rating on and how many users, or why not."""
+    liking = report.liking
+    if liking is None:
+        return f"; relevant: rated {report.config.min_relevant_rating:g} or more"
+    if liking.left_out is not None:
+        return f"; what is liked is left out: {liking.left_out}"
+    return (
+        f"; liked: rated {liking.min_rating:g} or more, {report.evaluation.n_users_liking:,} users"
+    )
+
+
+def _start_table(title: str) -> Table:
+    """Without vertical lines: seven columns then fit a terminal of 80."""
+    return Table(
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+
+
+def _add_columns(table: Table, names: Sequence[str]) -> None:
+    """A column for each name, whose words stand below each other."""
+    for name in names:
+        is_figure = name != "model"
+        table.add_column(
+            name.replace("_", "\n"), justify="right" if is_figure else "left", no_wrap=True
+        )
 
 
 def tabulate_predictions(report: EvaluationReport) -> Table | None:
     """RMSE and MAE of the models that predict ratings; None where none does."""
-    table = Table(title="predictions of held-out ratings", title_justify="left")
-    for name in ("model", *PREDICTION_METRICS):
-        table.add_column(name, justify="left" if name == "model" else "right")
+    table = _start_table("predictions of held-out ratings")
+    _add_columns(table, ["model", *PREDICTION_METRICS])
     for model, values in report.evaluation.metrics.items():
         by_name = {value.metric: value for value in values if value.k is None}
         if by_name:

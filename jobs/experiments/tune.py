@@ -20,9 +20,10 @@ from jobs.settings.evaluate import EvaluateConfig
 from jobs.settings.models.base import ModelSection, SearchRange
 from jobs.settings.train import TrainConfig
 from jobs.settings.tune import TuneConfig
-from jobs.stages.evaluate import Train
+from jobs.stages.evaluate import Train, find_liking
 from recsys_core.evaluation.comparison import Evaluation, evaluate_models, measure_metric
-from recsys_core.evaluation.splits import TimedRatings
+from recsys_core.evaluation.metric_names import split_liked
+from recsys_core.evaluation.splits import Split, TimedRatings
 from recsys_core.model_form.item_model import ItemModel
 from recsys_core.models.base import TrainedModel
 from recsys_core.models.registry import MODELS
@@ -69,8 +70,10 @@ def tune_models(
         rating_range: lowest and highest rating; predictions are held within it.
 
     Raises:
-        ConfigError: the metric is one of predictions, and a model makes none.
-        InputError: as ``jobs.ratings.hold_out.hold_out``.
+        ConfigError: the metric is one of predictions, and a model makes none; or one of what is
+            liked, beside a bound of the settings' own.
+        InputError: as ``jobs.ratings.hold_out.hold_out``; the metric is one of what is liked, and
+            no held-out rating tells of it.
         JobError: no trial of a model could be trained.
     """
     models = tune.models or settings.models
@@ -78,7 +81,8 @@ def tune_models(
     outer, inner = hold_out_twice(ratings, rules)
     measuring: dict[str, Any] = {
         "rating_range": rating_range,
-        "min_relevant_rating": rules.min_relevant_rating,
+        "min_relevant_rating": rules.min_relevant_rating or 0.0,
+        "min_liked_rating": _find_liked_rating(outer, tune, rules, rating_range[1]),
     }
 
     def measure(model: ItemModel) -> float:
@@ -104,6 +108,19 @@ def _require_metric(tune: TuneConfig, models: Sequence[str]) -> None:
             f"tune.metric = '{tune.metric}' is of predicted ratings, and '{silent[0]}' predicts "
             "none: take a metric of lists, or other tune.models"
         )
+
+
+def _find_liked_rating(
+    split: Split, tune: TuneConfig, rules: EvaluateConfig, max_rating: float
+) -> float | None:
+    """From which rating on an item is liked, where the metric asks for it; else None."""
+    if not split_liked(tune.measured[0])[1]:
+        return None
+    setting = f"tune.metric = '{tune.metric}'"
+    liking = find_liking(split, rules, max_rating, needed_by=setting)
+    if liking is None:
+        raise ConfigError(f"{setting}, but evaluate.min_relevant_rating is set: leave it unset")
+    return liking.min_rating
 
 
 def _list_cutoffs(tune: TuneConfig, rules: EvaluateConfig) -> list[int]:

@@ -7,7 +7,7 @@ from typing import Any
 from jobs.report.content import ReportData
 from jobs.report.counting.count_run import MAX_SAMPLED_RANKS
 from jobs.tables.published import MAX_RECENT_RATINGS
-from recsys_core.evaluation.metric_names import UNIT_METRICS
+from recsys_core.evaluation.metric_names import CATALOGUE_METRICS, QUALITY_METRICS
 
 _SHOWN_FILES = 20
 _MAX_SETTINGS = 50_000
@@ -96,26 +96,44 @@ def _describe_evaluation(evaluation: Mapping[str, Any]) -> str:
         f"Measured on {evaluation['held_out_ratings']:,} ratings of {evaluation['users']:,} users "
         f"that were held out of a training of their own (split '{evaluation['split']}'). By "
         f"{evaluation['select_by']} the best is {evaluation['best']}."
+        + _describe_liking(evaluation.get("liked"))
+    )
+
+
+def _describe_liking(liked: Mapping[str, Any] | None) -> str:
+    """What 'liked' means and on how many users, or why it is left out; nothing in an older run."""
+    if liked is None:
+        return ""
+    if liked["left_out"] is not None:
+        return f" What was liked is left out: {liked['left_out']}."
+    return (
+        f" Liked: rated {liked['min_rating']:g} or more, which {liked['users']:,} of the users did."
     )
 
 
 def _list_metrics(evaluation: Mapping[str, Any]) -> dict[str, list[MetricRow]]:
-    """The metrics that models are compared by, and all others: a row a metric, a value a model."""
+    """A row a metric, a value a model: how good lists are, what they are made of, all others."""
     by_model = [
         {(value["metric"], value["k"]): float(value["value"]) for value in values}
         for values in evaluation["metrics"].values()
     ]
     names = dict.fromkeys(name for values in by_model for name in values)
     length = int(evaluation["select_by"].split("@")[1])
-    tables: dict[str, list[MetricRow]] = {"main": [], "other": []}
-    for metric, k in names:
-        is_main = k == length and metric in UNIT_METRICS
+    tables: dict[str, list[MetricRow]] = {"quality": [], "makeup": [], "other": []}
+    shown = dict.fromkeys(QUALITY_METRICS, "quality") | dict.fromkeys(CATALOGUE_METRICS, "makeup")
+    for metric, k in sorted(names, key=lambda name: _place(name[0])):
         row = (
             metric if k is None else f"{metric}@{k}",
             [values.get((metric, k)) for values in by_model],
         )
-        tables["main" if is_main else "other"].append(row)
+        tables[shown.get(metric, "other") if k == length else "other"].append(row)
     return tables
+
+
+def _place(metric: str) -> int:
+    """Where a metric stands: liked beside any. What this release does not know comes last."""
+    known = (*QUALITY_METRICS, *CATALOGUE_METRICS)
+    return known.index(metric) if metric in known else len(known)
 
 
 def _describe_clusters(clusters: Mapping[str, Any]) -> list[str]:

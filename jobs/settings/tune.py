@@ -29,7 +29,8 @@ class TuneConfig(Section):
     metric: str = Field(
         "ndcg@10",
         pattern=f"^({'|'.join((LIST_METRIC, *PREDICTION_METRICS))})$",
-        description="What is made best: a metric of the lists, or of the predictions of 'mf'.",
+        description="What is made best: a metric of the lists, as evaluate.select_by, or of the "
+        "predictions of 'mf'.",
     )
     trials: int = Field(30, ge=1, description="Settings tried of each model.")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of the search.")

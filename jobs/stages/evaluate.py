@@ -26,6 +26,19 @@ BASELINE = "popularity"
 
 
 @dataclass(frozen=True)
+class Liking:
+    """From which rating on an item is liked, and why that is not measured, if it is not."""
+
+    min_rating: float
+    left_out: str | None = None
+
+    @property
+    def measured_from(self) -> float | None:
+        """``min_rating``; None where liking is not measured."""
+        return self.min_rating if self.left_out is None else None
+
+
+@dataclass(frozen=True)
 class EvaluationReport:
     """Models measured on one split, and the one to take."""
 
@@ -35,11 +48,18 @@ class EvaluationReport:
     best: str
     """The model with the highest ``evaluate.select_by``."""
     train_seconds: dict[str, float]
+    liking: Liking | None = None
+    """None where all metrics have one bound, ``evaluate.min_relevant_rating``."""
 
     @property
     def gain_over_popularity(self) -> float:
         """By how much the best model is above popularity."""
         return self.evaluation.compare(self.best, BASELINE, *self.config.metric)[0]
+
+    def _describe_liking(self) -> dict[str, Any] | None:
+        if self.liking is None:
+            return None
+        return {**asdict(self.liking), "users": self.evaluation.n_users_liking}
 
     def to_table(self) -> pd.DataFrame:
         """The rows of ``EVALUATION``."""
@@ -56,6 +76,7 @@ class EvaluationReport:
         return {
             **self.config.model_dump(exclude={"enabled"}),
             "users": self.evaluation.n_users,
+            "liked": self._describe_liking(),
             "training_ratings": self.split.train.nnz,
             "held_out_ratings": self.split.held_out.nnz,
             "best": self.best,
@@ -101,6 +122,8 @@ def evaluate_candidates(
         JobError: as ``train``.
     """
     split = hold_out(ratings, rules)
+    needed_by = f"evaluate.select_by = '{rules.select_by}'" if rules.selects_liked else None
+    liking = find_liking(split, rules, rating_range[1], needed_by=needed_by)
     trained, clock = {}, StageClock()
     for model in models:
         with clock.stage(f"evaluate {model}"):
@@ -112,16 +135,48 @@ def evaluate_candidates(
             cutoffs=rules.cutoffs,
             seed=rules.seed,
             rating_range=rating_range,
-            min_relevant_rating=rules.min_relevant_rating,
+            min_relevant_rating=rules.min_relevant_rating or 0.0,
+            min_liked_rating=None if liking is None else liking.measured_from,
         )
     except ValueError as error:
         raise InputError(f"evaluate.min_relevant_rating: {error}; lower it") from None
     metric, k = rules.metric
     best = max(models, key=lambda model: evaluation.find(model, metric, k).value)
     seconds = {model: clock.seconds[f"evaluate {model}"] for model in models}
-    report = EvaluationReport(evaluation, split, rules, best, seconds)
+    report = EvaluationReport(evaluation, split, rules, best, seconds, liking)
     _log_report(report)
     return report
+
+
+def find_liking(
+    split: Split, rules: EvaluateConfig, max_rating: float, *, needed_by: str | None
+) -> Liking | None:
+    """What is liked among the held-out ratings; None where all metrics have one bound.
+
+    Args:
+        needed_by: the setting that names a metric of what is liked; None: liking may be left out.
+
+    Raises:
+        InputError: ``needed_by`` needs liking, and no held-out rating tells of it.
+    """
+    min_rating = rules.find_liked_rating(max_rating)
+    if min_rating is None:
+        return None
+    held_out, left_out = split.held_out.data, None
+    if not (held_out >= min_rating).any():
+        left_out = f"no held-out rating is {min_rating:g} or more"
+    elif held_out.min() == held_out.max():
+        left_out = "all held-out ratings are equal"
+    if left_out is None:
+        return Liking(min_rating)
+    bound = f"evaluate.min_liked_share = {rules.min_liked_share:g} of clean.max_rating"
+    if needed_by is not None:
+        raise InputError(
+            f"{needed_by}: {left_out} ({bound}); lower it, or take a metric that is not of what is "
+            "liked"
+        )
+    logger.info("evaluate: what is liked is not measured: %s (%s)", left_out, bound)
+    return Liking(min_rating, left_out)
 
 
 def _log_report(report: EvaluationReport) -> None:

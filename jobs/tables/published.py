@@ -145,11 +145,13 @@ EVALUATION = Table(
     ("model", "metric", "k"),
     (
         TableColumn("model", "string", "Model, or baseline: 'popularity', 'item_mean'."),
-        TableColumn("metric", "string", "Name of the metric, such as ndcg or rmse."),
+        TableColumn(
+            "metric", "string", "Such as ndcg, of what was liked alone liked_ndcg, or rmse."
+        ),
         TableColumn("k", "int", "Length of the lists; null for metrics of predictions."),
         TableColumn("value", "double", "Over all users measured."),
         TableColumn("low", "double", "Lower end of the 95% bootstrap interval over users."),
-        TableColumn("high", "double", "Upper end; null for coverage, which is no mean of users."),
+        TableColumn("high", "double", "Upper end; null for coverage and gini, no means of users."),
     ),
 )
 

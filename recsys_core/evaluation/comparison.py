@@ -1,17 +1,23 @@
 """Models side by side on one split: every metric with its interval, baselines always among them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from recsys_core.arrays import Csr, Float64Array
+from recsys_core.arrays import Csr, Float64Array, Int64Array
 from recsys_core.evaluation.baselines import ItemMeanModel, PopularityModel, count_ratings
+from recsys_core.evaluation.list_makeup import (
+    ItemLikeness,
+    count_listed,
+    measure_coverage,
+    measure_gini,
+    measure_items,
+)
+from recsys_core.evaluation.metric_names import LIKED, split_liked
 from recsys_core.evaluation.metrics import (
     UserMeasure,
     draw_means,
-    measure_catalogue,
-    measure_coverage,
     measure_lists,
     measure_predictions,
     predict_ratings,
@@ -19,8 +25,9 @@ from recsys_core.evaluation.metrics import (
 )
 from recsys_core.evaluation.splits import Split, take_ratings
 from recsys_core.model_form.item_model import ItemModel
+from recsys_core.ranking.top_k import RankedItems
 
-_TAIL = 2.5
+_OUTSIDE = 2.5
 """Percent of the draws below and above an interval of 95%."""
 
 
@@ -34,7 +41,7 @@ class MetricValue:
     value: float
     low: float | None
     high: float | None
-    """95% bootstrap interval over users; None for coverage, which is no mean over users."""
+    """95% bootstrap interval over users; None for coverage and gini, which are no means of them."""
 
 
 @dataclass
@@ -43,6 +50,8 @@ class Evaluation:
 
     n_users: int
     """Users whose lists were measured."""
+    n_users_liking: int = 0
+    """Those of them who liked a held-out item; 0 where liking was not measured."""
     metrics: dict[str, list[MetricValue]] = field(default_factory=dict)
     """By model."""
     draws: dict[str, dict[tuple[str, int | None], Float64Array]] = field(default_factory=dict)
@@ -61,7 +70,7 @@ class Evaluation:
         """By how much ``model`` is above ``other``: the difference and its 95% interval."""
         difference = self.find(model, metric, k).value - self.find(other, metric, k).value
         draws = self.draws[model][metric, k] - self.draws[other][metric, k]
-        low, high = np.percentile(draws, [_TAIL, 100 - _TAIL]).tolist()
+        low, high = np.percentile(draws, [_OUTSIDE, 100 - _OUTSIDE]).tolist()
         return difference, low, high
 
 
@@ -72,6 +81,7 @@ def evaluate_models(
     cutoffs: Sequence[int],
     rating_range: tuple[float, float],
     min_relevant_rating: float = 0.0,
+    min_liked_rating: float | None = None,
     seed: int = 0,
 ) -> Evaluation:
     """Measure models, and popularity and item means beside them, on the held-out ratings.
@@ -82,25 +92,33 @@ def evaluate_models(
         rating_range: lowest and highest rating; predictions are held within it.
         min_relevant_rating: held-out ratings below it count as not relevant; users who have no
             other are not measured by their lists.
-        seed: of the bootstrap.
+        min_liked_rating: from which on a relevant rating says that the item was liked. Lists are
+            then measured a second time, by what was liked alone; None: not.
+        seed: of the bootstrap, and of the users drawn for diversity.
 
     Raises:
-        ValueError: no user has a relevant held-out rating.
+        ValueError: no user has a relevant held-out rating, or none that is liked.
     """
     known, relevant = _take_relevant(split, min_relevant_rating)
+    liked = None if min_liked_rating is None else _take_liked(relevant, min_liked_rating)
     evaluation = Evaluation(known.shape[0])
+    if liked is not None:
+        evaluation.n_users_liking = len(_find_users(liked))
+    makeup = _ListMakeup(split.train, cutoffs, seed)
     baselines = {
         "popularity": PopularityModel.of(split.train),
         "item_mean": ItemMeanModel.of(split.train),
     }
     for name, model in {**models, **baselines}.items():
-        measures, coverage = _measure_ranking(model, split.train, known, relevant, cutoffs)
-        parts = [measures]
+        lists = rank_users(model, known, max(cutoffs))
+        parts = [[*measure_lists(lists, relevant, cutoffs), *makeup.measure_users(lists)]]
+        if liked is not None:
+            parts.append(_measure_liked(lists, liked, cutoffs))
         if model.predicts_ratings:
             predicted = predict_ratings(model, split.known, split.held_out, rating_range)
             parts.append(measure_predictions(predicted, split.held_out))
         _add_model(evaluation, name, parts, seed)
-        evaluation.metrics[name] += coverage
+        evaluation.metrics[name] += makeup.measure_all(lists)
     return evaluation
 
 
@@ -112,17 +130,23 @@ def measure_metric(
     *,
     rating_range: tuple[float, float],
     min_relevant_rating: float = 0.0,
+    min_liked_rating: float | None = None,
 ) -> float:
     """One metric of one model, as ``evaluate_models`` has it, without what surrounds it.
 
     Raises:
-        KeyError: there is no such metric.
+        KeyError: there is no such metric, or no bound of what is liked.
         ValueError: as ``evaluate_models``.
     """
     if k is None:
         predicted = predict_ratings(model, split.known, split.held_out, rating_range)
         measures = measure_predictions(predicted, split.held_out)
     else:
+        metric, is_liked = split_liked(metric)
+        if is_liked:
+            if min_liked_rating is None:
+                raise KeyError(f"{LIKED}{metric}, without min_liked_rating")
+            min_relevant_rating = max(min_relevant_rating, min_liked_rating)
         known, relevant = _take_relevant(split, min_relevant_rating)
         measures = measure_lists(rank_users(model, known, k), relevant, [k])
     return {measure.metric: measure.value for measure in measures}[metric]
@@ -131,25 +155,62 @@ def measure_metric(
 def _take_relevant(split: Split, min_rating: float) -> tuple[Csr, Csr]:
     """Known and relevant ratings of the users who have any relevant one."""
     relevant = take_ratings(split.held_out, split.held_out.data >= min_rating)
-    users = np.flatnonzero(np.diff(relevant.indptr) > 0)
+    users = _find_users(relevant)
     if len(users) == 0:
         raise ValueError("no user has a relevant rating among those held out")
     return split.known[users], relevant[users]
 
 
-def _measure_ranking(
-    model: ItemModel, train: Csr, known: Csr, relevant: Csr, cutoffs: Sequence[int]
-) -> tuple[list[UserMeasure], list[MetricValue]]:
-    lists = rank_users(model, known, max(cutoffs))
-    measures = [
-        *measure_lists(lists, relevant, cutoffs),
-        *measure_catalogue(lists, count_ratings(train), cutoffs),
+def _take_liked(relevant: Csr, min_rating: float) -> Csr:
+    """The liked ones of the relevant ratings, with all their users."""
+    liked = take_ratings(relevant, relevant.data >= min_rating)
+    if liked.nnz == 0:
+        raise ValueError("no user liked an item among those held out")
+    return liked
+
+
+def _find_users(ratings: Csr) -> Int64Array:
+    """Rows that have any."""
+    return np.flatnonzero(np.diff(ratings.indptr) > 0)
+
+
+def _measure_liked(lists: RankedItems, liked: Csr, cutoffs: Sequence[int]) -> list[UserMeasure]:
+    """The ranking metrics by what was liked, of the users who liked anything."""
+    users = _find_users(liked)
+    return [
+        replace(
+            measure,
+            metric=LIKED + measure.metric,
+            total=measure.total[users],
+            count=measure.count[users],
+        )
+        for measure in measure_lists(lists, liked, cutoffs)
     ]
-    coverage = [
-        MetricValue("coverage", k, measure_coverage(lists, train.shape[1], k), None, None)
-        for k in cutoffs
-    ]
-    return measures, coverage
+
+
+class _ListMakeup:
+    """What lists are made of, by one account of the training ratings for all models."""
+
+    def __init__(self, train: Csr, cutoffs: Sequence[int], seed: int) -> None:
+        self._n_users, self._n_items = train.shape
+        self._rating_count = count_ratings(train)
+        self._likeness = ItemLikeness.of(train, seed=seed)
+        self._cutoffs, self._seed = cutoffs, seed
+
+    def measure_users(self, lists: RankedItems) -> list[UserMeasure]:
+        return [
+            *measure_items(lists, self._rating_count, self._n_users, self._cutoffs),
+            *self._likeness.measure_diversity(lists, self._cutoffs, seed=self._seed),
+        ]
+
+    def measure_all(self, lists: RankedItems) -> list[MetricValue]:
+        """What is no mean over users, and so has no interval."""
+        values = []
+        for k in self._cutoffs:
+            n_lists = count_listed(lists, self._n_items, k)
+            values.append(MetricValue("coverage", k, measure_coverage(n_lists), None, None))
+            values.append(MetricValue("gini", k, measure_gini(n_lists), None, None))
+        return values
 
 
 def _add_model(
@@ -159,7 +220,7 @@ def _add_model(
     evaluation.metrics[name], evaluation.draws[name] = [], {}
     for measures in parts:  # those of lists and of predictions are over different users
         draws = draw_means(measures, seed=seed)
-        bounds = np.percentile(draws, [_TAIL, 100 - _TAIL], axis=0).T.tolist()
+        bounds = np.percentile(draws, [_OUTSIDE, 100 - _OUTSIDE], axis=0).T.tolist()
         for measure, (low, high), column in zip(measures, bounds, draws.T, strict=True):
             value = MetricValue(measure.metric, measure.k, measure.value, low, high)
             evaluation.metrics[name].append(value)

@@ -12,7 +12,7 @@ Rendle, *On Sampled Metrics for Item Recommendation*, KDD 2020, ask for:
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from scipy.sparse import csr_matrix
 
 from recsys_core.arrays import BoolArray, Csr, Float32Array, Float64Array, Int64Array
 from recsys_core.evaluation.metric_names import RANKING_METRICS
+from recsys_core.evaluation.user_blocks import split_lists
 from recsys_core.model_form.item_model import ItemModel
 from recsys_core.ranking.model_scorer import ModelScorer
 from recsys_core.ranking.top_k import RankedItems
@@ -71,17 +72,27 @@ def measure_lists(lists: RankedItems, relevant: Csr, cutoffs: Sequence[int]) -> 
         relevant: CSR [n_users, n_items], at least one entry a user; stored entries are relevant,
             whatever their value.
     """
-    hits, n_relevant = _mark_hits(lists, relevant, max(cutoffs)), np.diff(relevant.indptr)
-    columns, ones = np.array(cutoffs) - 1, np.ones(len(hits))
-    values = {
-        metric: measure(hits, n_relevant)[:, columns].T.copy()  # [n_cutoffs, n_users]
-        for metric, measure in _AT_EACH_CUTOFF.items()
-    }
+    n_users = len(lists.counts)
+    values = {metric: np.empty((len(cutoffs), n_users)) for metric in RANKING_METRICS}
+    for users, block in split_lists(lists, depth=max(cutoffs)):
+        hits = _mark_hits(block, relevant[users], max(cutoffs))
+        for metric, of_users in _measure_hits(hits, np.diff(relevant.indptr)[users], cutoffs):
+            values[metric][:, users] = of_users
+    ones = np.ones(n_users)
     return [
         UserMeasure(metric, k, values[metric][at], ones)
         for at, k in enumerate(cutoffs)
         for metric in RANKING_METRICS
     ]
+
+
+def _measure_hits(
+    hits: BoolArray, n_relevant: Int64Array, cutoffs: Sequence[int]
+) -> Iterator[tuple[str, Float64Array]]:
+    """Each ranking metric of a block of users, [n_cutoffs, n_users]."""
+    columns = np.array(cutoffs) - 1
+    for metric, measure in _AT_EACH_CUTOFF.items():
+        yield metric, measure(hits, n_relevant)[:, columns].T
 
 
 def _mark_hits(lists: RankedItems, relevant: Csr, depth: int) -> BoolArray:
@@ -147,37 +158,6 @@ _AT_EACH_CUTOFF: dict[str, Callable[[BoolArray, Int64Array], Float64Array]] = {
     "mrr": _measure_mrr,
     "hit_rate": _measure_hit_rate,
 }
-
-
-def measure_catalogue(
-    lists: RankedItems, rating_count: Int64Array, cutoffs: Sequence[int]
-) -> list[UserMeasure]:
-    """What the lists are made of, at each cutoff.
-
-    popularity  mean number of training ratings of the items listed
-    full_lists  share of users who get as many items as were asked for
-
-    Args:
-        rating_count: [n_items], of the training ratings.
-    """
-    n_users, row, rank = len(lists.counts), lists.user_row, lists.rank
-    weights = rating_count[lists.item_index].astype(np.float64)
-    measures = []
-    for k in cutoffs:
-        within = rank <= k
-        listed = np.minimum(lists.counts, k).astype(np.float64)
-        sums = np.bincount(row[within], weights=weights[within], minlength=n_users)
-        full = (lists.counts >= k).astype(np.float64)
-        measures += [
-            UserMeasure("popularity", k, sums.astype(np.float64), listed),
-            UserMeasure("full_lists", k, full, np.ones(n_users)),
-        ]
-    return measures
-
-
-def measure_coverage(lists: RankedItems, n_items: int, k: int) -> float:
-    """Share of the items that are in the first k of anybody's list."""
-    return len(np.unique(lists.item_index[lists.rank <= k])) / n_items
 
 
 def predict_ratings(

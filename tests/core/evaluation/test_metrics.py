@@ -10,18 +10,17 @@ from scipy.sparse import csr_matrix
 from scipy.stats import bootstrap
 
 from recsys_core.evaluation.baselines import ItemMeanModel, PopularityModel
-from recsys_core.evaluation.comparison import evaluate_models
+from recsys_core.evaluation.comparison import evaluate_models, measure_metric
+from recsys_core.evaluation.metric_names import LIKED_METRICS, RANKING_METRICS
 from recsys_core.evaluation.metrics import (
     UserMeasure,
     draw_means,
-    measure_catalogue,
-    measure_coverage,
     measure_lists,
     measure_predictions,
     predict_ratings,
     rank_users,
 )
-from recsys_core.evaluation.splits import hold_out_at_random
+from recsys_core.evaluation.splits import Split, hold_out_at_random
 from recsys_core.ranking.top_k import RankedItems
 
 
@@ -76,15 +75,6 @@ def test_items_with_names_in_another_order_than_their_ranks_keep_their_ranks() -
         measures = measure_lists(make_lists(items), relevant, [3])
         (mrr,) = [measure.value for measure in measures if measure.metric == "mrr"]
         assert mrr == pytest.approx(1 / (place + 1))
-
-
-def test_the_catalogue_metrics_count_what_is_listed() -> None:
-    rating_count = np.arange(10) * 10
-    by_name = {m.metric: m for m in measure_catalogue(LISTS, rating_count, [3])}
-    assert by_name["popularity"].value == pytest.approx((70 + 20 + 50 + 10 + 0 + 30) / 6)
-    assert by_name["full_lists"].value == pytest.approx(2 / 3)
-    assert measure_coverage(LISTS, 10, 2) == 4 / 10
-    assert measure_coverage(LISTS, 10, 4) == 7 / 10
 
 
 def test_lists_leave_out_what_is_known_and_hold_the_best_of_the_rest() -> None:
@@ -183,3 +173,52 @@ def test_users_without_a_relevant_rating_are_not_measured() -> None:
     assert perfect.find("popularity", "hit_rate", 1).value == 1.0  # one item is left to each
     with pytest.raises(ValueError, match="no user has a relevant rating"):
         evaluate_models({}, split, min_relevant_rating=5.5, **options)
+
+
+def test_what_was_liked_is_measured_beside_every_rating() -> None:
+    """As if the held-out ratings were those that are liked, on the users who have any."""
+    split = hold_out_at_random(draw_ratings(120, 40), fraction=0.3, seed=0)
+    options = {"cutoffs": [3, 5], "rating_range": (0.5, 5.0)}
+    model = make_nmf(40)
+    both = evaluate_models({"nmf": model}, split, min_liked_rating=4.0, **options)
+    by_any = evaluate_models({"nmf": model}, split, **options)
+    by_liked = evaluate_models({"nmf": model}, split, min_relevant_rating=4.0, **options)
+    assert 0 < both.n_users_liking == by_liked.n_users < both.n_users == by_any.n_users
+    assert by_any.n_users_liking == 0
+    for k in (3, 5):
+        for metric, liked in zip(RANKING_METRICS, LIKED_METRICS, strict=True):
+            found, alone = both.find("nmf", liked, k), by_liked.find("nmf", metric, k)
+            assert found.value == alone.value
+            assert (found.low, found.high) == pytest.approx((alone.low, alone.high))
+            assert both.find("nmf", metric, k).value == by_any.find("nmf", metric, k).value
+    of_one = measure_metric(
+        model, split, "liked_ndcg", 5, rating_range=(0.5, 5.0), min_liked_rating=4.0
+    )
+    assert of_one == both.find("nmf", "liked_ndcg", 5).value
+    difference, low, high = both.compare("nmf", "popularity", "liked_ndcg", 5)
+    assert low < difference < high
+
+
+def test_liking_cannot_be_measured_where_nothing_is_liked() -> None:
+    ratings = draw_ratings(60, 30)
+    split = hold_out_at_random(ratings, fraction=0.3, seed=0)
+    options = {"cutoffs": [3], "rating_range": (0.5, 5.0)}
+    with pytest.raises(ValueError, match="no user liked an item"):
+        evaluate_models({}, split, min_liked_rating=5.5, **options)
+    with pytest.raises(KeyError, match="liked_ndcg, without min_liked_rating"):
+        measure_metric(make_nmf(30), split, "liked_ndcg", 3, rating_range=(0.5, 5.0))
+
+
+def test_models_are_described_by_one_account_of_the_training_ratings() -> None:
+    """Two models with the same lists are of the same makeup, whatever their factors."""
+    train = csr_matrix(np.array([[5, 1, 0, 0], [2, 0, 3, 0], [0, 0, 1, 0]], np.float32))
+    held_out = csr_matrix(np.array([[0, 0, 4, 0], [0, 0, 0, 4], [4, 0, 0, 0]], np.float32))
+    split = Split(train, train, held_out)
+    evaluation = evaluate_models({}, split, cutoffs=[2], rating_range=(0.5, 5.0))
+    # Lists by popularity: items 2, 3; items 1, 3; items 0, 1, which one user of 2 and 1 share.
+    values = {value.metric: value.value for value in evaluation.metrics["popularity"]}
+    assert values["diversity"] == pytest.approx((1 + 1 + 1 - 1 / np.sqrt(2)) / 3)
+    assert values["novelty"] == pytest.approx((2 * np.log2(3 / 2) + 4 * np.log2(3)) / 6)
+    assert values["coverage"] == 1
+    assert values["gini"] == pytest.approx(1 / 6)  # lists of each item: 1, 2, 1, 2
+    assert evaluation.find("popularity", "gini", 2).low is None

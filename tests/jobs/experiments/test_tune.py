@@ -12,7 +12,7 @@ from builders import make_config
 from core_examples import draw_ratings
 from scipy.sparse import csr_matrix
 
-from jobs.errors import ConfigError, JobError, TrainingFailedError
+from jobs.errors import ConfigError, InputError, JobError, TrainingFailedError
 from jobs.experiments.tune import Tuning, tune_models
 from jobs.experiments.tuning_report import require_directory, tabulate_tuning, write_tuning
 from jobs.settings.config import Config
@@ -122,6 +122,23 @@ def test_a_trial_that_cannot_be_trained_is_no_end(ratings: TimedRatings) -> None
     assert list(tabulate_tuning(tuning).columns[1].cells) == ["-"]
     with pytest.raises(JobError, match=r"no trial of 'ease' could be trained: change tune\.ease"):
         tune(ratings, config, 2, fail_below(np.inf))
+
+
+def test_settings_are_searched_by_what_was_liked(ratings: TimedRatings) -> None:
+    config = make_tuning_config(metric="liked_ndcg@10")
+    drawn = TimedRatings(draw_ratings(80, 30, density=0.4), None)
+    tuning = tune(drawn, config, 2, train_quietly)
+    found = tuning.evaluation.find("ease, tuned", "liked_ndcg", 10)
+    assert found.value != tuning.evaluation.find("ease, tuned", "ndcg", 10).value
+    by_any = tune(drawn, make_tuning_config(), 2, train_quietly)
+    assert tuning.trials["value"].tolist() != by_any.trials["value"].tolist()
+    with pytest.raises(InputError, match=r"tune\.metric = 'liked_ndcg@10': all held-out ratings"):
+        tune(ratings, config, 1, train_quietly)
+    own = config.model_copy(
+        update={"evaluate": config.evaluate.model_copy(update={"min_relevant_rating": 3.0})}
+    )
+    with pytest.raises(ConfigError, match=r"evaluate\.min_relevant_rating is set: leave it unset"):
+        tune(drawn, own, 1, train_quietly)
 
 
 def test_an_error_is_made_small_and_needs_predictions() -> None:

@@ -166,6 +166,53 @@ def test_figures_over_the_kept_runs() -> None:
     assert [row["metric"] for row in charts["metrics"]["datasets"].popitem()[1]] == ["ndcg"] * 2
 
 
+@pytest.mark.parametrize(
+    ("liked", "sentence"),
+    [
+        (
+            {"min_rating": 4.0, "left_out": None, "users": 2},
+            "Liked: rated 4 or more, which 2 of the users did.",
+        ),
+        (
+            {"min_rating": 4.0, "left_out": "all held-out ratings are equal", "users": 0},
+            "What was liked is left out: all held-out ratings are equal.",
+        ),
+        (None, "By ndcg@10 the best is nmf."),
+    ],
+)
+def test_liked_stands_beside_any_on_the_page(liked: dict[str, Any] | None, sentence: str) -> None:
+    names = ["ndcg", "recall", "novelty", "liked_ndcg", "liked_recall", "gini"]
+    values = [
+        {"metric": name, "k": k, "value": 0.25, "low": 0.2, "high": 0.3}
+        for k in (5, 10)
+        for name in names
+    ]
+    evaluation = {
+        "select_by": "ndcg@10",
+        "best": "nmf",
+        "split": "random",
+        "users": 3,
+        "held_out_ratings": 2,
+        "gain_over_popularity": 0.1,
+        "metrics": {"nmf": values},
+        **({} if liked is None else {"liked": liked}),
+    }
+    manifest = make_manifest(evaluation=evaluation)
+    parts = PageParts(render_report(assemble_report(manifest, make_items(), make_counts(), [])))
+    text = " ".join(parts.text.split())
+    assert sentence in text
+    assert ("Liked: " in text or "What was liked" in text) == (liked is not None)
+    quality, rest = text.split("How good the lists are")[1].split("What the lists are made of")
+    makeup, other = rest.split("All other metrics")
+
+    def list_names(part: str) -> list[str]:
+        return re.findall(r"([a-z_]+@\d+?)0\.25", part)
+
+    assert list_names(quality) == ["ndcg@10", "liked_ndcg@10", "recall@10", "liked_recall@10"]
+    assert list_names(makeup) == ["novelty@10", "gini@10"]
+    assert list_names(other)[:2] == ["ndcg@5", "liked_ndcg@5"]
+
+
 def trained(model: str) -> dict[str, Any]:
     return {"training": {"model": model}}
 
