@@ -23,16 +23,16 @@ class SlimConfig(ModelSection):
         description="Other items that an item's score is made of, the most alike ones.",
     )
     regularization: float = Field(
-        70.0, gt=0, description="Ridge weight, in units of ratings that two items share."
+        60.0, gt=0, description="Ridge weight, in units of ratings that two items share."
     )
     activity_exponent: float = Field(
-        0.25,
+        0.2,
         ge=0,
         le=1,
         description="How far users of many ratings count for less: 0 not at all.",
     )
     popularity_exponent: float = Field(
-        0.0,
+        0.1,
         ge=0,
         le=1,
         description="How far scores of items of many ratings are made less: 0 not at all.",
