@@ -94,7 +94,7 @@ class Float32FirstPass:
         for number, (largest, end) in enumerate(zip(self._largest, seen.ends, strict=True)):
             first = number * width
             np.dot(self._queries, self._blocks[number], out=self._scores)
-            add_sparse(block.sparse, scores, width, first, 0, n_users)
+            add_sparse(block.sparse, scores, width, number, len(self._largest), 0, n_users)
             mask_absent(scores, width, self._n_items - first)
             mask_seen(scores, width, seen, start, end, 0)
             if not collect(block, scores, width, first, largest, 0, n_users):

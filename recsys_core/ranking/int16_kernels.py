@@ -52,7 +52,7 @@ def collect_from_all(
                 continue
             any_open = True
             multiply(users, first_user, end_user, items, first_item, width, scores)
-            add_sparse(block.sparse, scores, width, first_item, first_user, end_user)
+            add_sparse(block.sparse, scores, width, item_block, len(largest), first_user, end_user)
             mask_absent(scores, width, n_items - first_item)
             mask_seen(scores, width, seen, first_entry, entry, first_user)
             collect(block, scores, width, first_item, largest[item_block], first_user, end_user)

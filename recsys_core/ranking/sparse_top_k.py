@@ -195,9 +195,10 @@ def _add_weights(
     n = 0
     for entry in range(users.starts[user], users.starts[user + 1]):
         weight, item = np.float64(users.weights[entry]), users.items[entry]
-        for place in range(items.starts[item], items.starts[item + 1]):
-            target = items.targets[place]
-            reached[n] = target
+        # Unsigned: numba asks of no such index whether it is negative.
+        for place in range(np.uintp(items.starts[item]), np.uintp(items.starts[item + 1])):
+            target = np.uintp(items.targets[place])
+            reached[np.uintp(n)] = target
             before = sums[target]
             n += _is_unreached(before)
             sums[target] = before + weight * np.float64(items.values[place])

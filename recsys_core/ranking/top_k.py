@@ -12,11 +12,20 @@ Items are held in descending order of their norm: the first block then gives a h
 once ||u|| ||v|| is below every user's threshold all further blocks can be skipped.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from recsys_core.arrays import Csr, Float32Array, Float64Array, Int32Array, Int64Array
+from recsys_core.arrays import (
+    Csr,
+    Float32Array,
+    Float64Array,
+    Int16Array,
+    Int32Array,
+    Int64Array,
+)
 from recsys_core.compile.int16_tile import FEATURE
 from recsys_core.compile.jit import has_feature
 from recsys_core.compile.score_masks import LANES
@@ -35,6 +44,7 @@ from recsys_core.ranking.top_k_kernels import (
     SparseQueries,
     finish,
     group_seen,
+    group_sparse,
 )
 from recsys_core.sparse import split_csr, split_pattern
 
@@ -47,7 +57,8 @@ _ROUGH_PER_EXACT = 128
 """Rough scores that the 16-bit pass is ahead of the float32 one in the time of one exact score."""
 _LOWEST = np.float32(np.finfo(np.float32).min / 2)
 """Below any score, as overflow is refused, and above the -inf of masked items."""
-_NONE = np.zeros(0)
+_MOST_ADDED = 2**23
+"""Numbers that weights add to the scores of a block of users, unless one user has more: 48 MiB."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +135,7 @@ class TopKScorer:
         self._first_pass: FirstPass = first_pass(self._items, USERS_PER_BLOCK)
         self._buffers = _Buffers.create(self.n_columns, self.k)
         self._is_seen = np.zeros(self.n_items, dtype=np.bool_)
-        self._sparse = SparsePart.create(weights, self._item_at)
+        self._sparse = SparsePart.create(weights, self._item_at, self._items.width)
 
     def rank(
         self, user_factors: Float32Array, seen: Csr, user_weights: Csr | None = None
@@ -152,11 +163,10 @@ class TopKScorer:
         counts = np.zeros(n_users, dtype=np.int64)
         item_index = np.empty((n_users, self.k), dtype=np.int32)
         score = np.empty((n_users, self.k), dtype=np.float32)
-        for start in range(0, n_users, USERS_PER_BLOCK):
-            block = slice(start, min(start + USERS_PER_BLOCK, n_users))
+        for block in self._sparse.cut_blocks(sparse, n_users):
             self._rank_block(
                 user_factors[block],
-                indptr[start : block.stop + 1],
+                indptr[block.start : block.stop + 1],
                 items,
                 (counts[block], item_index[block], score[block]),
                 self._sparse.take_block(sparse, block),
@@ -252,32 +262,69 @@ class _Buffers:
         )
 
 
-@dataclass(frozen=True)
+@dataclass
 class SparsePart:
-    """The sparse part as the kernels take it: targets are positions. Empty where there is none."""
+    """The sparse part as the kernels take it, by blocks of items; empty where there is none."""
 
     weights: ItemWeights | None
-    rows: tuple[Int64Array, Int32Array, Float32Array]
-    """S: starts, targets, values."""
-    columns: tuple[Int64Array, Int32Array, Float32Array]
-    """S': starts, sources, values."""
+    starts: Int64Array
+    """[n_items + 1]: rows of S."""
+    lengths: Int64Array
+    """[n_items] of the rows."""
+    blocks: Int32Array
+    columns: Int16Array
+    values: Float32Array
+    by_target: tuple[Int64Array, Int32Array, Float32Array]
+    """S', targets being positions: starts, sources, values."""
+    n_blocks: int
     wide_weights: Float64Array
+    added_columns: Int16Array
+    """Buffer, as large as any block of users has needed."""
+    added: Float32Array
 
     @classmethod
-    def create(cls, weights: ItemWeights | None, item_at: Int32Array) -> "SparsePart":
+    def create(cls, weights: ItemWeights | None, item_at: Int32Array, width: int) -> "SparsePart":
+        """Arrange the weights for items in the order ``item_at``, in blocks of ``width``."""
+        shared: dict[str, Any] = {
+            "n_blocks": -(-len(item_at) // width),
+            "added_columns": np.zeros(0, np.int16),
+            "added": np.zeros(0, np.float32),
+        }
         if weights is None:
-            nothing = np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32)
-            return cls(None, nothing, (np.zeros(len(item_at) + 1, np.int64), *nothing[1:]), _NONE)
+            no_items, no_values = np.zeros(0, np.int32), np.zeros(0, np.float32)
+            return cls(
+                weights=None,
+                starts=np.zeros(1, np.int64),
+                lengths=np.zeros(0, np.int64),
+                blocks=no_items,
+                columns=np.zeros(0, np.int16),
+                values=no_values,
+                by_target=(np.zeros(len(item_at) + 1, np.int64), no_items, no_values),
+                wide_weights=np.zeros(0),
+                **shared,
+            )
         by_position = weights.by_target[item_at]
         rows = by_position.T.tocsr()
         rows.sort_indices()
-        return cls(weights, split_csr(rows), split_csr(by_position), np.zeros(weights.n_items))
+        starts, targets, values = split_csr(rows)
+        blocks, columns = np.divmod(targets, np.int32(width))
+        return cls(
+            weights=weights,
+            starts=starts,
+            lengths=np.diff(starts),
+            blocks=blocks,
+            columns=columns.astype(np.int16),
+            values=values,
+            by_target=split_csr(by_position),
+            wide_weights=np.zeros(weights.n_items),
+            **shared,
+        )
 
     def take_users(self, user_weights: Csr | None, n_users: int) -> SparseQueries:
         """The queries of all users, of which ``take_block`` takes some."""
         if (user_weights is None) != (self.weights is None):
             raise ValueError("user_weights belong to a scorer with item weights, and to no other")
-        starts, items, weights = np.zeros(n_users + 1, np.int64), *self.rows[1:]
+        starts, items, weights = np.zeros(n_users + 1, np.int64), *self.by_target[1:]
         bound = np.zeros(n_users)
         if user_weights is not None and self.weights is not None:
             starts, items, weights = split_csr(user_weights)
@@ -286,25 +333,50 @@ class SparsePart:
             user_starts=starts,
             items=items,
             weights=weights,
-            unread=starts[:0],
             bound=bound,
-            starts=self.rows[0],
-            targets=self.rows[1],
-            values=self.rows[2],
-            target_starts=self.columns[0],
-            sources=self.columns[1],
-            source_values=self.columns[2],
+            starts=self.starts,
+            blocks=self.blocks,
+            columns=self.columns,
+            values=self.values,
+            added_starts=starts[:0],
+            added_columns=self.added_columns[:0],
+            added=self.added[:0],
+            target_starts=self.by_target[0],
+            sources=self.by_target[1],
+            source_values=self.by_target[2],
             wide_weights=self.wide_weights,
         )
 
+    def cut_blocks(self, sparse: SparseQueries, n_users: int) -> Iterator[slice]:
+        """Blocks of users: fewer than USERS_PER_BLOCK where their weights add too much to hold."""
+        n_added = np.zeros(n_users + 1, np.int64)
+        if self.weights is not None:
+            n_added = np.concatenate([[0], np.cumsum(self.lengths[sparse.items])])
+            n_added = n_added[sparse.user_starts]
+        start = 0
+        while start < n_users:
+            fitting = np.searchsorted(n_added, n_added[start] + _MOST_ADDED, side="right") - 1
+            stop = min(max(int(fitting), start + 1), start + USERS_PER_BLOCK, n_users)
+            yield slice(start, stop)
+            start = stop
+
     def take_block(self, sparse: SparseQueries, block: slice) -> SparseQueries:
-        """The queries of some users, of which nothing is added yet."""
+        """The queries of some users, with what they add to scores."""
         starts = sparse.user_starts[block.start : block.stop + 1]
-        return sparse._replace(
-            user_starts=starts,
-            bound=sparse.bound[block],
-            unread=self.rows[0][sparse.items[starts[0] : starts[-1]]],
+        taken = sparse._replace(user_starts=starts, bound=sparse.bound[block])
+        if self.weights is None:
+            return taken
+        n_added = int(self.lengths[sparse.items[starts[0] : starts[-1]]].sum())
+        if n_added > len(self.added):
+            self.added_columns = np.empty(n_added, np.int16)
+            self.added = np.empty(n_added, np.float32)
+        taken = taken._replace(
+            added_starts=np.empty(len(taken.bound) * (self.n_blocks + 1), np.int64),
+            added_columns=self.added_columns,
+            added=self.added,
         )
+        group_sparse(taken, self.n_blocks)
+        return taken
 
 
 def choose_width(n_items: int) -> int:

@@ -13,6 +13,7 @@ from recsys_core.arrays import (
     Float32,
     Float32Array,
     Float64Array,
+    Int16Array,
     Int32Array,
     Int64Array,
 )
@@ -27,17 +28,21 @@ _GAPS = (3548, 1577, 701, 301, 132, 57, 23, 10, 4, 1)
 class SparseQueries(NamedTuple):
     """The sparse part x~ S of the scores of a block of users; without entries where there is none.
 
-    Targets are positions, ascending in each row of S.
+    What each weight adds is written down once, by block of items: to walk all rows of S in each
+    block would have to fetch them from memory as often.
     """
 
     user_starts: Int64Array  # [n_users + 1]: where each user's weights begin
     items: Int32Array  # of the users' weights, ascending in each user
     weights: Float32Array  # x~
-    unread: Int64Array  # for each weight of the block, where the rest of its row of S begins
     bound: Float64Array  # [n_users]: no score of the sparse part is larger
     starts: Int64Array  # [n_items + 1]: rows of S
-    targets: Int32Array
+    blocks: Int32Array  # of the targets in S
+    columns: Int16Array  # places of the targets within their blocks
     values: Float32Array
+    added_starts: Int64Array  # [n_users * (n_blocks + 1)]: where what is added in a block begins
+    added_columns: Int16Array
+    added: Float32Array
     target_starts: Int64Array  # [n_positions + 1]: rows of S'
     sources: Int32Array  # items, ascending in each row
     source_values: Float32Array
@@ -137,30 +142,60 @@ def is_open(block: QueryBlock, first_user: int, end_user: int, largest: float) -
 
 
 @compiled
+def group_sparse(sparse: SparseQueries, n_blocks: int) -> None:
+    """Write down what the weights add to the users' scores, by user and block of items."""
+    end = 0
+    for user in range(len(sparse.bound)):
+        first = user * (n_blocks + 1)
+        starts = sparse.added_starts[first : first + n_blocks + 1]
+        starts[:] = 0
+        for entry in range(sparse.user_starts[user], sparse.user_starts[user + 1]):
+            for place in _row_of(sparse, sparse.items[entry]):
+                starts[np.uintp(sparse.blocks[place] + 1)] += 1
+        starts[0] = end
+        for block in range(n_blocks):
+            starts[block + 1] += starts[block]
+        end = starts[n_blocks]
+        for block in range(n_blocks, 0, -1):  # filling then moves starts to ends
+            starts[block] = starts[block - 1]
+        for entry in range(sparse.user_starts[user], sparse.user_starts[user + 1]):
+            weight = sparse.weights[entry]
+            for place in _row_of(sparse, sparse.items[entry]):
+                own = np.uintp(sparse.blocks[place] + 1)
+                at = np.uintp(starts[own])
+                starts[own] += 1
+                sparse.added_columns[at] = sparse.columns[place]
+                sparse.added[at] = weight * sparse.values[place]
+
+
+@compiled
+def _row_of(sparse: SparseQueries, item: int) -> Any:
+    """The places of an item's weights. Unsigned: numba asks of no such index if it is negative."""
+    return range(np.uintp(sparse.starts[item]), np.uintp(sparse.starts[item + 1]))
+
+
+@compiled
 def add_sparse(
     sparse: SparseQueries,
     scores: Float32Array,
     width: int,
-    first_position: int,
+    block: int,
+    n_blocks: int,
     first_user: int,
     end_user: int,
 ) -> None:
-    """Add the sparse part to the rough scores of some users, block of items by block of items.
+    """Add the sparse part to the rough scores of some users in one block of items.
 
     Args:
-        scores: [>= n_users * width] of the users from ``first_user`` and of the items from
-            ``first_position``. Those before it have been added, or will not be asked for again.
+        scores: [>= n_users * width] of the users from ``first_user``.
     """
-    stop, base = first_position + width, sparse.user_starts[0]
+    if len(sparse.added) == 0:
+        return
     for user in range(first_user, end_user):
-        row = (user - first_user) * width - first_position
-        for entry in range(sparse.user_starts[user], sparse.user_starts[user + 1]):
-            weight, end = sparse.weights[entry], sparse.starts[sparse.items[entry] + 1]
-            place = sparse.unread[entry - base]
-            while place < end and sparse.targets[place] < stop:
-                scores[row + sparse.targets[place]] += weight * sparse.values[place]
-                place += 1
-            sparse.unread[entry - base] = place
+        row, first = np.uintp((user - first_user) * width), user * (n_blocks + 1) + block
+        start, stop = sparse.added_starts[first], sparse.added_starts[first + 1]
+        for at in range(np.uintp(start), np.uintp(stop)):
+            scores[row + np.uintp(sparse.added_columns[at])] += sparse.added[at]
 
 
 @compiled

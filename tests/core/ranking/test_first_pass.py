@@ -66,7 +66,7 @@ def score_all(
         exact_score=np.empty(capacity),
         wide_query=np.empty(n_columns),
         n_false_candidates=np.zeros(1, dtype=np.int64),
-        sparse=SparsePart.create(None, np.arange(n_items)).take_users(None, n_users),
+        sparse=SparsePart.create(None, np.arange(n_items), items.width).take_users(None, n_users),
     )
     first_pass.collect(block, see_nothing(n_items, items.width))
     assert block.n_found.tolist() == [n_items] * n_users
