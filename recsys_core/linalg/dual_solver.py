@@ -12,10 +12,11 @@ import numpy as np
 from recsys_core.arrays import Float32Array, Float64Array, FloatArray, Int32Array
 from recsys_core.compile.gathered_rows import GROUP, add_group, copy_transposed, multiply_group
 from recsys_core.compile.jit import compiled
+from recsys_core.compile.optional_array import take_range
 from recsys_core.compile.vector_size import count_lanes
 from recsys_core.linalg.cholesky import add_gram, factorize, solve, start_gram
 from recsys_core.linalg.mixed_precision import add_correction, is_well_conditioned
-from recsys_core.linalg.user_systems import SharedGram, UserSystems, Workspace, pick_confidences
+from recsys_core.linalg.user_systems import SharedGram, UserSystems, Workspace
 from recsys_core.linalg.vector_loops import add_combination, copy, dot, set_zero
 
 
@@ -42,7 +43,7 @@ def solve_dual(shared: SharedGram, users: UserSystems, most: int, work: Workspac
         for column in range(size):
             scales[column] = 1.0 / np.sqrt(eigenvalues[column] + ridges[user])
         copy(scales, len(scales), narrow_scales)
-        confidences = pick_confidences(all_confidences, indptr[user], indptr[user + 1])
+        confidences = take_range(all_confidences, indptr[user], indptr[user + 1])
         least = _sum_system(factors, rated, confidences, narrow_scales, columns, system)
         if not is_well_conditioned(system, n, least):
             continue

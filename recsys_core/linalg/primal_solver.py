@@ -8,9 +8,10 @@ import numpy as np
 from recsys_core.arrays import Float32Array, Float64Array, FloatArray, Int32Array
 from recsys_core.compile.gathered_rows import GROUP, add_group, copy_row, multiply_group
 from recsys_core.compile.jit import compiled
+from recsys_core.compile.optional_array import take_range
 from recsys_core.linalg.cholesky import add_gram, factorize, solve, start_gram
 from recsys_core.linalg.mixed_precision import add_correction, is_well_conditioned
-from recsys_core.linalg.user_systems import SharedGram, UserSystems, Workspace, pick_confidences
+from recsys_core.linalg.user_systems import SharedGram, UserSystems, Workspace
 from recsys_core.linalg.vector_loops import add_combination, copy, dot, set_zero
 
 
@@ -33,7 +34,7 @@ def solve_primal(shared: SharedGram, users: UserSystems, fewest: int, work: Work
             continue
         rated = items[indptr[user] : indptr[user + 1]]
         wanted = targets[starts[user] : starts[user] + n]
-        confidences = pick_confidences(all_confidences, indptr[user], indptr[user + 1])
+        confidences = take_range(all_confidences, indptr[user], indptr[user + 1])
         _sum_system(factors, size, rated, confidences, gram, ridge, system)
         _sum_targets(factors, rated, confidences, wanted, errors, rhs)
         if not is_well_conditioned(system, size, eigenvalues[0] + ridge):

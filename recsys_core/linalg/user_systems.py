@@ -7,8 +7,6 @@ loop over users.
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from numba import types
-from numba.extending import overload
 
 from recsys_core.arrays import (
     BoolArray,
@@ -57,21 +55,6 @@ class UserSystems(NamedTuple):
     solutions: FloatArray  # [n_users, n_columns]: p; rows of zeros before
     minima: Float64Array  # [n_users]: (A p - t)'C(A p - t) + p'(G + ridge I)p
     done: BoolArray  # [n_users]: whether the solution is exact
-
-
-def pick_confidences(
-    confidences: Float32Array | None, start: int, stop: int
-) -> Float32Array | None:
-    """confidences[start:stop], and None of None."""
-    return None if confidences is None else confidences[start:stop]
-
-
-@overload(pick_confidences, strict=False)  # type: ignore[untyped-decorator]
-def _compile_pick(confidences: Any, start: Any, stop: Any) -> Any:
-    """One of the two for compiled code, which would take the whole for what may return either."""
-    if isinstance(confidences, types.NoneType):
-        return lambda confidences, start, stop: confidences
-    return lambda confidences, start, stop: confidences[start:stop]
 
 
 class Workspace(NamedTuple):

@@ -44,6 +44,7 @@ from jobs.settings.config import Config
 from jobs.stages.audit.excluded import audit_excluded
 from jobs.storage.local import LocalStorage
 from recsys_core.items.index import ItemIndex
+from recsys_core.models.registry import PartSizes
 
 K, MIN_USER_RATINGS = 5, 3
 REUSE, CHANGED_ONLY = Choices(reuse_model=True), Choices(reuse_model=True, changed_only=True)
@@ -456,7 +457,10 @@ def test_the_plan_of_a_night_that_trains_nothing(
     size, config = InputSize(20_000_000, 200_000, 20_000), make_config("unused")
     trained, reused = (
         make_plan(size, model, config.rules, k=config.score.k, n_partitions=8)
-        for model in (bound_training(size, config.train, evaluates=False), ModelNeeds(64))
+        for model in (
+            bound_training(size, config.train, evaluates=False),
+            ModelNeeds(PartSizes(64)),
+        )
     )
     assert (reused.trained_ratings, reused.collected) == (0, 0)
     assert reused.driver < trained.driver
