@@ -102,7 +102,7 @@ class Results:
             partial.replace(self.file)
 
     def tabulate(self, name: str, rows: list[Row]) -> Table:
-        columns = list(dict.fromkeys(key for row in rows for key in row))  # in order
+        columns = list(dict.fromkeys(key for row in rows for key in row))
         table = Table(*columns, title=name)
         for row in rows:
             table.add_row(*(show(row.get(column, "")) for column in columns))
