@@ -150,7 +150,7 @@ DATA_SETS = {
             Setting(*point) for point in itertools.product([128, 256], [10.0, 50.0], [10.0, 20.0])
         ],
         implicit_iterations=[2, 3, 5, 15],
-        ease_regularization=[30.0, 60.0, 100.0, 200.0],
+        ease_regularization=[50.0, 100.0, 200.0, 400.0],
     ),
 }
 

@@ -41,7 +41,7 @@ OURS = {
     "als": Candidate(
         "als",
         {"n_factors": 256, "frequency_exponent": 1.0, "iterations": 10},
-        {"regularization": [0.01, 0.03], "unobserved_weight": [0.1, 0.3]},
+        {"regularization": [0.003, 0.006], "unobserved_weight": [0.01, 0.02]},
     ),
     "ease": Candidate(
         "ease",
