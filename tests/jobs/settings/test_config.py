@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import pytest
 from paths import ROOT
+from pydantic import ValidationError
 
 from jobs.cli.experiments import evaluate
 from jobs.errors import ConfigError
@@ -15,6 +16,7 @@ from jobs.settings.models.sections import MODEL_SECTIONS
 from jobs.settings.toml import list_settings, load_config
 from jobs.settings.train import TrainConfig
 from jobs.settings.tune import TuneConfig
+from recsys_core.models.blend import LOW_RANK
 from recsys_core.models.registry import MODELS
 
 CONF = ROOT / "conf"
@@ -172,6 +174,23 @@ def test_a_models_settings_are_what_its_trainer_takes(model: str) -> None:
     assert size.columns + size.weights > 0
     assert section.scores_are_products == (size.weights == 0)
     assert TuneConfig().space(model) == section.search_space != {}
+
+
+def test_a_blends_parts_are_models_of_the_registry() -> None:
+    for low_rank in LOW_RANK:
+        train = TrainConfig(model="blend", blend={"low_rank": low_rank})
+        assert train.section("blend").made_of == ("slim", low_rank)
+        assert train.settings_of("blend")[low_rank] == train.settings_of(low_rank)
+        assert MODELS[low_rank].model is LOW_RANK[low_rank][0]
+    with pytest.raises(ValidationError, match="low_rank"):
+        TrainConfig(blend={"low_rank": "nmf"})
+
+
+@pytest.mark.parametrize("model", ["slim", "blend"])
+def test_factors_of_a_model_with_weights_are_not_published(model: str) -> None:
+    given = [f"train.model={model}", "publish.factors=true"]
+    with pytest.raises(ConfigError, match=rf"scores of model '{model}' are no products of factors"):
+        load_config(ROOT / "conf" / "nightly.toml", given)
 
 
 def test_validating_settings_brings_no_compiler_and_no_solver(tmp_path: Path) -> None:
