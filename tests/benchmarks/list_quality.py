@@ -4,7 +4,7 @@
 
 A random fifth of each user's ratings is held out. "Any": all of it is relevant. "Liked": only what
 was rated 4 or more, for users who have such. Every model and every peer has a small grid around the
-best of wider searches (``tune``; ``als_training``). A point of it is chosen once, on a fifth held
+best of wider searches (``tune``; ``als_training``). A point of it is chosen once, on fifths held
 out of the first seed's training part, and used for all seeds: no test part has a say in it.
 """
 
@@ -71,6 +71,8 @@ class DataSet:
     implicit_iterations: list[int]
     ease_regularization: list[float]
     """Of full EASE."""
+    n_choices: int = 1
+    """Splits of the training part that settings are chosen by: more where one is of few ratings."""
 
 
 _NMF = {"init": "nndsvda", "max_iter": 100, "tol": 1e-3, "l1_ratio": 0.0}
@@ -97,12 +99,16 @@ DATA_SETS = {
             "als": Candidate(
                 "als",
                 {"n_factors": 128, "frequency_exponent": 1.0, "iterations": 10},
-                {"regularization": [0.012], "unobserved_weight": [0.5, 0.7]},
+                {
+                    "regularization": [0.012],
+                    "unobserved_weight": [0.5, 0.7],
+                    "rating_weight": [0.0, 0.2],
+                },
             ),
             "ease, rank 256": Candidate(
                 "ease",
                 {**_EASE, "popularity_exponent": 0.0, "scaling": "diagonal", "n_factors": 256},
-                {"regularization": [200.0, 300.0]},
+                {"regularization": [200.0, 300.0], "rating_weight": [0.0, 0.2]},
             ),
             "slim": Candidate(
                 "slim",
@@ -116,6 +122,7 @@ DATA_SETS = {
         ],
         implicit_iterations=[10, 15, 30],
         ease_regularization=[100.0, 200.0, 300.0, 500.0],
+        n_choices=3,
     ),
     "goodbooks-10k": DataSet(
         read_goodbooks,
@@ -129,7 +136,11 @@ DATA_SETS = {
             "als": Candidate(
                 "als",
                 {"n_factors": 256, "frequency_exponent": 0.0, "iterations": 3},
-                {"regularization": [2.5], "unobserved_weight": [1 / 19]},
+                {
+                    "regularization": [2.5],
+                    "unobserved_weight": [1 / 19],
+                    "rating_weight": [0.0, 0.2],
+                },
             ),
             **{
                 f"ease, rank {rank}": Candidate(
@@ -213,19 +224,29 @@ def choose_settings(
     score: Callable[[ItemModel, Split], float] = lambda model, split: (
         measure_model(model, split).both
     ),
+    n_choices: int = 1,
 ) -> Settings:
-    """The best of the grid on a fifth of each user's ratings in ``train_part`` alone."""
+    """The best of the grid on fifths of each user's ratings in ``train_part`` alone."""
     points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     if len(points) == 1:
         return {**fixed, **points[0]}
-    inner = hold_out_at_random(train_part, fraction=HELD_OUT, seed=0)
+    splits = _split_again(train_part, n_choices)
 
     def try_point(point: Settings) -> float:
-        value = score(train(kind, inner.train, {**fixed, **point}, 0), inner)
+        settings = {**fixed, **point}
+        value = float(
+            np.mean([score(train(kind, split.train, settings, 0), split) for split in splits])
+        )
         print(f"{kind} {point}: {value:.4f}", flush=True)
         return value
 
     return {**fixed, **max(points, key=try_point)}
+
+
+def _split_again(train_part: Csr, n_choices: int) -> list[Split]:
+    return [
+        hold_out_at_random(train_part, fraction=HELD_OUT, seed=seed) for seed in range(n_choices)
+    ]
 
 
 def train(kind: str, ratings: Csr, settings: Settings, seed: int) -> ItemModel:
@@ -324,8 +345,10 @@ def measure_peer(peer: Peer, data: DataSet, splits: list[Split]) -> tuple[Any, Q
     settings = peer.settings(data)
     best = settings[0]
     if len(settings) > 1:
-        inner = hold_out_at_random(splits[0].train, fraction=HELD_OUT, seed=0)
-        tried = [quality.both for quality in peer.measure(inner, 0, settings)]
+        inner = _split_again(splits[0].train, data.n_choices)
+        tried = np.mean(
+            [[each.both for each in peer.measure(split, 0, settings)] for split in inner], axis=0
+        )
         print(*zip(settings, tried, strict=True), sep="\n", flush=True)
         best = settings[int(np.argmax(tried))]
     each = [peer.measure(split, seed, [best])[0] for seed, split in enumerate(splits)]
@@ -375,7 +398,9 @@ def compare_lists(data: DataSet, ratings: csr_matrix) -> Iterator[Row]:
         if candidate.kind not in MODELS:
             continue
         fixed = candidate.take_parts(chosen)
-        settings = choose_settings(splits[0].train, candidate.kind, fixed, candidate.grid)
+        settings = choose_settings(
+            splits[0].train, candidate.kind, fixed, candidate.grid, n_choices=data.n_choices
+        )
         chosen[name] = settings
         each = [
             measure_model(train(candidate.kind, split.train, settings, seed), split)
