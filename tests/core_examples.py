@@ -7,6 +7,7 @@ from scipy.sparse import csr_matrix
 
 from recsys_core.models.mf import MfModel
 from recsys_core.models.nmf import NmfModel
+from recsys_core.ranking.top_k import RankedItems
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,13 @@ def make_nmf(n_items: int, n_factors: int = 4, *, seed: int = 0) -> NmfModel:
     """Random factors, as if trained: non-negative, half of them zero."""
     factors = np.random.default_rng(seed).normal(size=(n_items, n_factors))
     return NmfModel(np.maximum(factors, 0).astype(np.float32))
+
+
+def make_lists(*lists: list[int]) -> RankedItems:
+    """Each user's items, best first, as if ranked."""
+    counts = np.array([len(items) for items in lists])
+    items = np.array([item for items in lists for item in items], dtype=np.int32)
+    return RankedItems(counts, items, np.linspace(1, 0, len(items), dtype=np.float32))
 
 
 def are_bit_equal(left: np.ndarray, right: np.ndarray) -> bool:

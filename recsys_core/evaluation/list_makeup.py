@@ -32,6 +32,7 @@ from scipy.sparse import csr_matrix
 from recsys_core.arrays import BoolArray, Csr, Float64Array, Int64Array
 from recsys_core.evaluation.baselines import count_ratings
 from recsys_core.evaluation.metrics import UserMeasure
+from recsys_core.evaluation.splits import draw_rows
 from recsys_core.evaluation.user_blocks import split_lists
 from recsys_core.ranking.top_k import RankedItems
 from recsys_core.sparse import split_pattern
@@ -58,7 +59,7 @@ class ItemLikeness:
     def of(cls, ratings: Csr, *, seed: int = 0, max_users: int = _LIKENESS_USERS) -> Self:
         """By stored ratings, CSR [n_users, n_items], of so many users at most, by ``seed``."""
         n_users = ratings.shape[0]
-        chosen = ratings[_draw_rows(n_users, max_users, seed)]
+        chosen = ratings[draw_rows(n_users, max_users, seed)]
         lengths = np.sqrt(np.maximum(count_ratings(chosen), 1))
         indptr, items = split_pattern(chosen)
         shares = csr_matrix((1 / lengths[items], items, indptr), shape=chosen.shape)
@@ -72,7 +73,7 @@ class ItemLikeness:
         A user who is not drawn has a total and a count of 0.
         """
         n_users = len(lists.counts)
-        drawn = _draw_rows(n_users, _MEASURED_USERS, seed)
+        drawn = draw_rows(n_users, _MEASURED_USERS, seed)
         is_drawn = np.zeros(n_users)
         is_drawn[drawn] = 1.0
         measures = []
@@ -103,13 +104,6 @@ class ItemLikeness:
         n_pairs = lengths * (lengths - 1)
         unlike = np.maximum(1 - cosines / np.maximum(n_pairs, 1), 0.0)  # not -1e-16
         return np.where(n_pairs > 0, unlike, 0.0)
-
-
-def _draw_rows(n_rows: int, n: int, seed: int) -> Int64Array:
-    """All rows, or ``n`` of them in ascending order."""
-    if n_rows <= n:
-        return np.arange(n_rows)
-    return np.sort(np.random.default_rng(seed).choice(n_rows, size=n, replace=False))
 
 
 def _sum_squares(rows: Csr) -> Float64Array:

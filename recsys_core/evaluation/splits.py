@@ -112,3 +112,10 @@ def take_ratings(ratings: Csr, chosen: BoolArray) -> Csr:
     """The chosen stored ratings, zeros included, as a matrix of the same shape."""
     indptr = np.concatenate([[0], np.cumsum(chosen, dtype=np.int64)])[ratings.indptr]
     return csr_matrix((ratings.data[chosen], ratings.indices[chosen], indptr), shape=ratings.shape)
+
+
+def draw_rows(n_rows: int, n: int, seed: int) -> Int64Array:
+    """All rows, or ``n`` of them in ascending order."""
+    if n_rows <= n:
+        return np.arange(n_rows)
+    return np.sort(np.random.default_rng(seed).choice(n_rows, size=n, replace=False))

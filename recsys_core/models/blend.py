@@ -18,14 +18,15 @@ from scipy.sparse import issparse
 
 from recsys_core.arrays import Csr, Float32Array, Int64Array
 from recsys_core.errors import TrainingError
-from recsys_core.evaluation.metrics import measure_lists, rank_users
-from recsys_core.evaluation.splits import Split, hold_out_at_random
+from recsys_core.evaluation.metrics import measure_lists
+from recsys_core.evaluation.splits import Split, draw_rows, hold_out_at_random
 from recsys_core.model_form.item_model import ItemModel
 from recsys_core.model_form.item_weights import ItemWeights
 from recsys_core.models.als import AlsModel, train_als
 from recsys_core.models.base import Device, OnEpoch, TrainedModel
 from recsys_core.models.ease import EaseModel, train_ease
 from recsys_core.models.slim import SlimModel, train_slim
+from recsys_core.ranking.model_scorer import ModelScorer
 
 LOW_RANK: Final[dict[str, tuple[type[ItemModel], Callable[..., TrainedModel]]]] = {
     "als": (AlsModel, train_als),
@@ -141,7 +142,7 @@ def train_blend(
         split = hold_out_at_random(ratings, fraction=HELD_OUT, seed=seed)
         weight, figures["weight_ndcg"] = _find_weight(split, *train_parts(split.train), seed=seed)
     slim, other = train_parts(ratings)
-    model = _join(slim.model, other.model, weight, ratings, seed)
+    model = _measure_scale(slim.model, other.model, ratings, seed).join(weight)
     return TrainedModel(model, [], {"weight": weight, **figures}, device=other.device)
 
 
@@ -149,17 +150,18 @@ def _find_weight(
     split: Split, slim: TrainedModel, other: TrainedModel, *, seed: int
 ) -> tuple[float, float]:
     """The best w for some of the users of a split, the lower of equals, and its NDCG@10."""
-    drawn = _draw_rows(split.known, _MOST_USERS, seed)
+    drawn = _draw_users(split.known, _MOST_USERS, seed)
     if len(drawn) == 0:
         raise TrainingError(
             "blend: no user has ratings enough to find the weight of the parts by; "
             "set train.blend.weight"
         )
-    known, relevant = split.known[drawn], split.held_out[drawn]
+    relevant = split.held_out[drawn]
+    scale = _measure_scale(slim.model, other.model, split.train, seed)
+    users = scale.join(1.0).fold(split.known[drawn])  # the same with any weight
 
     def measure(weight: float) -> float:
-        model = _join(slim.model, other.model, weight, split.train, seed)
-        lists = rank_users(model, known, _K)
+        lists = ModelScorer(scale.join(weight), _K).rank(users)
         return next(m.value for m in measure_lists(lists, relevant, [_K]) if m.metric == "ndcg")
 
     found = {weight: measure(weight) for weight in WEIGHTS}
@@ -167,24 +169,39 @@ def _find_weight(
     return best, found[best]
 
 
-def _join(slim: ItemModel, other: ItemModel, weight: float, ratings: Csr, seed: int) -> BlendModel:
-    """The two on one scale, that of some of the users who were trained on."""
+@dataclass(frozen=True)
+class _Scale:
+    """The two parts, and how far the scores of each are spread."""
+
+    slim: SlimModel
+    low_rank: ItemModel
+    slim_spread: float
+    low_rank_spread: float
+
+    def join(self, weight: float) -> BlendModel:
+        """The two on one scale."""
+        alpha = 1.0  # where one of the parts has nothing to say it does not matter
+        if self.slim_spread > 0 and self.low_rank_spread > 0:
+            alpha = weight * self.slim_spread / self.low_rank_spread
+        return BlendModel(self.slim, self.low_rank, alpha)
+
+
+def _measure_scale(slim: ItemModel, other: ItemModel, ratings: Csr, seed: int) -> _Scale:
+    """By some of the users who were trained on."""
     assert isinstance(slim, SlimModel)
-    users = ratings[_draw_rows(ratings, _SAMPLED_USERS, seed)]
-    spread = _measure_spread(slim.weights.weigh(users), slim.weights.matrix)
-    other_spread = _measure_spread(other.fold_in(users), other.item_factors.T)
-    # Where one of the parts has nothing to say the scale does not matter.
-    alpha = weight * spread / other_spread if spread > 0 and other_spread > 0 else 1.0
-    slim = replace(slim, embeddings=slim.embeddings[:, :0])  # those of the other part are used
-    return BlendModel(slim, other, float(alpha))
+    users = ratings[_draw_users(ratings, _SAMPLED_USERS, seed)]
+    return _Scale(
+        replace(slim, embeddings=slim.embeddings[:, :0]),  # those of the other part are used
+        other,
+        _measure_spread(slim.weights.weigh(users), slim.weights.matrix),
+        _measure_spread(other.fold_in(users), other.item_factors.T),
+    )
 
 
-def _draw_rows(ratings: Csr, n: int, seed: int) -> Int64Array:
+def _draw_users(ratings: Csr, n: int, seed: int) -> Int64Array:
     """Some of the users who have ratings, ascending."""
     rows = np.flatnonzero(np.diff(ratings.indptr) > 0)
-    if len(rows) <= n:
-        return rows
-    return np.sort(np.random.default_rng(seed).choice(rows, n, replace=False))
+    return rows[draw_rows(len(rows), n, seed)]
 
 
 def _measure_spread(left: Any, right: Any) -> float:

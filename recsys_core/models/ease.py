@@ -36,6 +36,7 @@ from recsys_core.model_form.item_model import ItemModel
 from recsys_core.model_form.rating_weights import EQUAL, RatingWeights
 from recsys_core.models.base import Device, OnEpoch, TrainedModel
 from recsys_core.models.devices import resolve_device
+from recsys_core.sparse import damp_counts
 
 Scaling = Literal["diagonal", "length"]
 
@@ -165,8 +166,7 @@ def _weigh(ratings: Csr, weights: RatingWeights, exponent: float) -> Csr:
     """X with each user's row times (n / mean n)^-b, CSR float32 without zeros."""
     weighted = weights.weigh(ratings, least=0.0)
     counts = np.diff(weighted.indptr)
-    of_users = (np.maximum(counts, 1) / counts[counts > 0].mean()) ** -exponent
-    weighted.data *= np.repeat(of_users, counts).astype(np.float32)
+    weighted.data *= np.repeat(damp_counts(counts, exponent), counts).astype(np.float32)
     weighted.eliminate_zeros()
     return weighted
 

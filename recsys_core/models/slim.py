@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Final, Self
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from recsys_core.arrays import Csr, Float32Array, Float64Array, Int64Array
+from recsys_core.arrays import Csr, Float32Array, Float64Array
 from recsys_core.errors import TrainingError
 from recsys_core.linalg.randomized_subspace import find_principal_directions
 from recsys_core.model_form.item_model import ItemModel
@@ -39,7 +39,7 @@ from recsys_core.models.slim_kernels import (
     fill_systems,
     solve_systems,
 )
-from recsys_core.sparse import split_csr
+from recsys_core.sparse import damp_counts, split_csr
 
 MOST_RATINGS: Final = 4_096
 """Ratings of one user that count in G; of more, so many are drawn. Who rates everything says little
@@ -136,7 +136,7 @@ def train_slim(
     with ThreadPoolExecutor(n_threads or len(os.sched_getaffinity(0))) as pool:
         found = _find_neighbours(together, neighbours, pool)
         solved = _solve_weights(together, found, regularization, pool)
-    solved *= _scale_items(rating_count, popularity_exponent)[:, None]
+    solved *= damp_counts(rating_count, popularity_exponent).astype(np.float32)[:, None]
     require_finite(
         "slim",
         solved,
@@ -158,8 +158,7 @@ def pair_ratings(
     ratings: Csr, weights: RatingWeights, *, activity_exponent: float, seed: int
 ) -> CoRatings:
     """X and W X by users and by items, without what weighs nothing."""
-    counts = np.diff(ratings.indptr)
-    of_user = (np.maximum(counts, 1) / counts[counts > 0].mean()) ** (-2 * activity_exponent)
+    of_user = damp_counts(np.diff(ratings.indptr), 2 * activity_exponent)
     values = weights.weigh(_draw_ratings(ratings, seed), least=0.0)
     values.eliminate_zeros()
     values.sort_indices()
@@ -251,13 +250,6 @@ def _run(pool: ThreadPoolExecutor, n: int, work: Callable[[int, int], None]) -> 
     """Call ``work(first, stop)`` over 0..n in parts."""
     at_once = max(_ITEMS_AT_ONCE, n // 512)
     list(pool.map(lambda first: work(first, min(first + at_once, n)), range(0, n, at_once)))
-
-
-def _scale_items(rating_count: Int64Array, exponent: float) -> Float32Array:
-    """(n_j / mean n)^-a."""
-    mean = rating_count[rating_count > 0].mean()
-    scale: Float32Array = ((np.maximum(rating_count, 1) / mean) ** -exponent).astype(np.float32)
-    return scale
 
 
 def _to_matrix(found: Neighbours, weights: Float32Array) -> Csr:

@@ -7,7 +7,6 @@ import numpy as np
 from recsys_core.arrays import (
     BoolArray,
     Float32Array,
-    Float64Array,
     Int32Array,
     Int64Array,
 )
@@ -204,18 +203,6 @@ def _count_new(places: Int64Array, others: Int64Array) -> int:
 @compiled
 def _differ(places: Int64Array, others: Int64Array) -> bool:
     return len(places) != len(others) or bool(np.any(places != others))
-
-
-@compiled_sum
-def score_items(factors: Float32Array, items: Int64Array, user: Float64Array) -> Float64Array:
-    """Inner products of some rows of ``factors`` [n_items, n_columns] with ``user`` [n_columns]."""
-    scores = np.empty(len(items))
-    for place in range(len(items)):
-        total = 0.0
-        for column in range(len(user)):
-            total += user[column] * np.float64(factors[items[place], column])
-        scores[place] = total
-    return scores
 
 
 @compiled

@@ -4,9 +4,9 @@ import numpy as np
 
 from recsys_core.arrays import Float64Array, Int32Array, Int64Array
 from recsys_core.model_form.item_model import FoldedUsers, ItemParts
-from recsys_core.ranking.list_rules_kernels import score_items
 from recsys_core.ranking.sparse_top_k import SparseTopKScorer
 from recsys_core.ranking.top_k import RankedItems, TopKScorer
+from recsys_core.ranking.top_k_kernels import score_items
 
 
 class ModelScorer:

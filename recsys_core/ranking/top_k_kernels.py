@@ -380,6 +380,15 @@ def _inner_product(wide: Float64Array, factors: Float32Array, row: int) -> float
 
 
 @compiled
+def score_items(factors: Float32Array, items: Int64Array, user: Float64Array) -> Float64Array:
+    """Inner products of some rows of ``factors`` [n_items, n_columns] with ``user`` [n_columns]."""
+    scores = np.empty(len(items))
+    for place in range(len(items)):
+        scores[place] = _inner_product(user, factors, items[place])
+    return scores
+
+
+@compiled
 def _sum_sparse(sparse: SparseQueries, position: int) -> float:
     """The sparse part of one score: in order of the items that add to it, whoever asks."""
     total = 0.0

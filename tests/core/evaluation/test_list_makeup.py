@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from core_examples import make_lists
 from scipy.sparse import csr_matrix
 
 from recsys_core.evaluation.list_makeup import (
@@ -15,13 +16,6 @@ from recsys_core.evaluation.list_makeup import (
 from recsys_core.evaluation.metrics import UserMeasure
 from recsys_core.evaluation.user_blocks import split_lists
 from recsys_core.ranking.top_k import RankedItems
-
-
-def make_lists(*lists: list[int]) -> RankedItems:
-    counts = np.array([len(items) for items in lists])
-    items = np.array([item for items in lists for item in items], dtype=np.int32)
-    return RankedItems(counts, items, np.linspace(1, 0, len(items), dtype=np.float32))
-
 
 LISTS = make_lists([7, 2, 5], [1, 0, 3, 4], [])
 

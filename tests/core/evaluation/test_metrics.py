@@ -5,7 +5,7 @@ Against trec_eval in test_trec_eval.py, against Spark's own in tests/jobs/stages
 
 import numpy as np
 import pytest
-from core_examples import draw_ratings, make_mf, make_nmf
+from core_examples import draw_ratings, make_lists, make_mf, make_nmf
 from scipy.sparse import csr_matrix
 from scipy.stats import bootstrap
 
@@ -21,14 +21,6 @@ from recsys_core.evaluation.metrics import (
     rank_users,
 )
 from recsys_core.evaluation.splits import Split, hold_out_at_random
-from recsys_core.ranking.top_k import RankedItems
-
-
-def make_lists(*lists: list[int]) -> RankedItems:
-    counts = np.array([len(items) for items in lists])
-    items = np.array([item for items in lists for item in items], dtype=np.int32)
-    return RankedItems(counts, items, np.linspace(1, 0, len(items), dtype=np.float32))
-
 
 # Three users: hits at ranks 1 and 3; a hit at rank 4; an empty list.
 LISTS = make_lists([7, 2, 5], [1, 0, 3, 4], [])
