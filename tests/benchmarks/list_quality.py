@@ -395,8 +395,6 @@ def compare_lists(data: DataSet, ratings: csr_matrix) -> Iterator[Row]:
         yield {**_show_quality(name, peers[name]), "chosen": f"{setting}"}
     chosen: dict[str, Settings] = {}
     for name, candidate in data.ours.items():
-        if candidate.kind not in MODELS:
-            continue
         fixed = candidate.take_parts(chosen)
         settings = choose_settings(
             splits[0].train, candidate.kind, fixed, candidate.grid, n_choices=data.n_choices

@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from recsys_core.model_form.item_weights import ItemWeights
 from recsys_core.model_form.rating_weights import RatingWeights
+from recsys_core.ranking.sparse_top_k import SparseTopKScorer
 from recsys_core.ranking.top_k import USERS_PER_BLOCK, TopKScorer, choose_width
 
 CHECKED_USERS = 256
@@ -257,8 +258,6 @@ def time_slim_scoring(n_users: int = 2_304, runs: int = 9) -> Iterator[Row]:
 
 def rank_slim(problem: SparseProblem) -> Callable[[], object]:
     """Weighing the ratings is part of it: a model of factors has its fold-in."""
-    from recsys_core.ranking.sparse_top_k import SparseTopKScorer
-
     scorer = SparseTopKScorer(problem.weights, 10)
     return lambda: scorer.rank(problem.weights.weigh(problem.ratings), problem.ratings)
 

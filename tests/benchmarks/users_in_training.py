@@ -19,7 +19,6 @@ from benchmarks.training_scale import SIZES, draw_matrix
 from scipy.sparse import csr_matrix
 
 from recsys_core.evaluation.splits import Split, hold_out_users
-from recsys_core.models.registry import MODELS
 
 SHARES = (0.01, 0.03, 0.1, 0.3, 1.0)
 MEASURED_USERS = 5_000
@@ -88,7 +87,7 @@ def follow_shares(ratings: csr_matrix, models: dict[str, Settings]) -> Iterator[
     best: dict[str, float] = {}
     for share in reversed(SHARES):  # that of all users first: the others are held against it
         rows = np.sort(order[: max(1, round(share * len(order)))])
-        for kind in (kind for kind in models if kind in MODELS):
+        for kind in models:
             ndcg, seconds = _train_on(split, rows, kind, models[kind])
             best.setdefault(kind, ndcg)
             yield {

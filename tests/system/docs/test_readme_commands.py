@@ -188,7 +188,12 @@ ELSEWHERE = {
             ("topk_3706_vs_matmul", "--json"),
             why=BENCHMARK,
         )
-        for command in ("bench", "bench lists_vs_peers", "bench training_scale")
+        for command in (
+            "bench",
+            "bench lists_vs_peers",
+            "bench lists_vs_published",
+            "bench training_scale",
+        )
     },
 }
 
